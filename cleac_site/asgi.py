@@ -1,0 +1,15 @@
+"""Door 1: pages, API and signalling under daphne."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "cleac_site.settings")
+
+from django.core.asgi import get_asgi_application  # noqa: E402 - reason: the settings module must be named first
+
+pages = get_asgi_application()
+
+from channels.routing import ProtocolTypeRouter  # noqa: E402 - reason: consumers need loaded apps
+
+application = ProtocolTypeRouter({"http": pages})

@@ -1,0 +1,105 @@
+"""Front page, home, and the pages that machines read."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth import login
+from django.core.cache import cache
+from django.db import DatabaseError, connections
+from django.db.migrations.executor import MigrationExecutor
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.utils import timezone
+from redis.exceptions import RedisError
+
+from cleac_site import demo
+from tenants import queries
+from tenants.base_views import Page, required
+
+
+class Front(Page):
+    """What Cleac is, in a minute, for somebody who has never heard of it."""
+
+    ability = "front.see"
+    template_name = "cleac_site/front.html"
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        links = demo.sign_in_links() if settings.DEV else []
+        return super().get_context_data(demo_links=[link for link in links if link.url], **kwargs)
+
+
+class Home(Page):
+    """Where a sign-in ends: straight into the only tenant, or a choice of tenants."""
+
+    ability = "home.see"
+    template_name = "cleac_site/home.html"
+
+    def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        memberships = list(queries.memberships_of_user(required(request.user.pk)))
+        if len(memberships) == 1:
+            return redirect("tenant_home", slug=memberships[0].tenant.slug)
+        return self.render_to_response(self.get_context_data(memberships=memberships))
+
+
+class TenantHome(Page):
+    """The first staff page of a tenant."""
+
+    ability = "tenant.see"
+    template_name = "cleac_site/tenant_home.html"
+
+
+def demo_sign_in(request: HttpRequest, token: str) -> HttpResponse:
+    """Sign in as one of the demo cast. The route exists in dev only."""
+    user = demo.user_of(token)
+    if user is None:
+        raise Http404
+    login(request, user, backend="allauth.account.auth_backends.AuthenticationBackend")
+    return redirect("home")
+
+
+demo_sign_in.ability = "account.sign_in"  # type: ignore[attr-defined]  # reason: a function view carries its ability as an attribute
+
+
+def healthz(request: HttpRequest) -> HttpResponse:
+    """This process answers."""
+    return HttpResponse("ok\n", content_type="text/plain")
+
+
+healthz.ability = "health.see"  # type: ignore[attr-defined]  # reason: as above
+
+
+def readyz(request: HttpRequest) -> HttpResponse:
+    """The databases answer with all migrations applied, and Redis answers. 503 names the part that does not."""
+    for alias in connections:
+        try:
+            executor = MigrationExecutor(connections[alias])
+            if executor.migration_plan(executor.loader.graph.leaf_nodes()):
+                return HttpResponse(f"{alias}: migrations are missing\n", status=503, content_type="text/plain")
+        except DatabaseError:
+            return HttpResponse(f"{alias}: no answer\n", status=503, content_type="text/plain")
+    try:
+        cache.get("readyz")
+    except RedisError:
+        return HttpResponse("redis: no answer\n", status=503, content_type="text/plain")
+    return HttpResponse("ok\n", content_type="text/plain")
+
+
+readyz.ability = "health.see"  # type: ignore[attr-defined]  # reason: as above
+
+
+def security_txt(request: HttpRequest) -> HttpResponse:
+    """Whom to tell about a weakness (RFC 9116)."""
+    expires = (timezone.now() + timedelta(days=180)).strftime("%Y-%m-%dT00:00:00Z")
+    lines = [
+        f"Contact: mailto:{settings.CLEAC.contact_email}",
+        f"Expires: {expires}",
+        f"Canonical: {settings.CLEAC.public_url}/.well-known/security.txt",
+        "Preferred-Languages: en, fi",
+    ]
+    return HttpResponse("\n".join(lines) + "\n", content_type="text/plain; charset=utf-8")
+
+
+security_txt.ability = "front.see"  # type: ignore[attr-defined]  # reason: as above

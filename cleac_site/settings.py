@@ -1,0 +1,326 @@
+"""Environment or secret file -> settings.
+
+`Environment` is the one typed list of what an operator can set; the rest of this file turns it into Django's names.
+`docs/operations.md` names every field, and a house test holds the two together.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Literal, Self
+from urllib.parse import urlsplit
+
+import dj_database_url
+from csp.constants import NONE, SELF
+from django.core.exceptions import ImproperlyConfigured
+from django.utils.translation import gettext_lazy as _
+from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+SECRETS = {"secret_key": "CLEAC_SECRET_KEY"}
+
+
+class Environment(BaseSettings):
+    """What an operator sets. Secrets are also read from the file named by `<NAME>_FILE`; in dev they are made once, mode 600."""
+
+    model_config = SettingsConfigDict(env_prefix="CLEAC_", extra="ignore", populate_by_name=True)
+
+    env: Literal["dev", "production"] = "dev"
+    data: Path = Path("var")
+    public_url: str = "http://127.0.0.1:8000"
+    contact_email: str = "contact@example.org"
+    mail_from: str = "Cleac <no-reply@example.org>"
+    email_url: str = Field(default="console://", validation_alias="EMAIL_URL")
+    database_url: str = Field(default="", validation_alias="DATABASE_URL")
+    keys_database_url: str = Field(default="", validation_alias="CLEAC_KEYS_DATABASE_URL")
+    redis_url: str = Field(default="", validation_alias="REDIS_URL")
+    trusted_proxies: int = 0
+    secret_key: SecretStr = SecretStr("")
+
+    @model_validator(mode="after")
+    def resolve(self) -> Self:
+        """Make paths absolute, fill secrets, refuse what would be unsafe in production."""
+        self.data = self.data.resolve()
+        for name, variable in SECRETS.items():
+            if not getattr(self, name).get_secret_value():
+                setattr(self, name, SecretStr(self._secret(variable)))
+        if self.env == "production":
+            self._refuse_unsafe()
+        self.database_url = self.database_url or f"sqlite:///{self.data / 'db.sqlite3'}"
+        self.keys_database_url = self.keys_database_url or f"sqlite:///{self.data / 'keys.sqlite3'}"
+        return self
+
+    def _secret(self, variable: str) -> str:
+        named = os.environ.get(f"{variable}_FILE")
+        if named:
+            return Path(named).read_text().strip()
+        if self.env == "production":
+            raise ValueError(f"set {variable} or {variable}_FILE: production makes no secrets of its own")
+        return made_once(self.data / "secrets" / variable.lower())
+
+    def _refuse_unsafe(self) -> None:
+        needed = {"DATABASE_URL": self.database_url, "CLEAC_KEYS_DATABASE_URL": self.keys_database_url, "REDIS_URL": self.redis_url}
+        missing = [name for name, value in needed.items() if not value]
+        if missing:
+            raise ValueError(f"set {', '.join(missing)}: production takes no stand-in for a server")
+        if urlsplit(self.public_url).scheme != "https":
+            raise ValueError("set CLEAC_PUBLIC_URL to an https address: cameras and cookies need TLS")
+        if len(self.secret_key.get_secret_value()) < 32:
+            raise ValueError("CLEAC_SECRET_KEY needs at least 32 characters")
+
+
+def made_once(path: Path) -> str:
+    """The secret kept in `path`, made on first use. Two processes that start together agree on one value."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    draft = path.with_suffix(f".{os.getpid()}")
+    draft.touch(mode=0o600)
+    draft.write_text(secrets.token_urlsafe(48))
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        pass
+    finally:
+        draft.unlink()
+    return path.read_text().strip()
+
+
+def loaded() -> Environment:
+    try:
+        return Environment()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "_".join(str(part) for part in first["loc"]) or "settings"
+        raise ImproperlyConfigured(f"{name}: {first['msg'].removeprefix('Value error, ')}") from None
+    except OSError as error:
+        raise ImproperlyConfigured(f"CLEAC_DATA or a secret file cannot be used: {error.strerror}: {error.filename}") from None
+
+
+CLEAC = loaded()
+DEV = CLEAC.env == "dev"
+DEBUG = False
+SECRET_KEY = CLEAC.secret_key.get_secret_value()
+PUBLIC = urlsplit(CLEAC.public_url)
+ALLOWED_HOSTS = [PUBLIC.hostname or "localhost"] + (["127.0.0.1", "localhost"] if DEV else [])
+CSRF_TRUSTED_ORIGINS = [f"{PUBLIC.scheme}://{PUBLIC.netloc}"]
+
+INSTALLED_APPS = [
+    "daphne",
+    "cleac_site",
+    "compliance",
+    "tenants",
+    "consent",
+    "calls",
+    "recordings",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.sites",
+    "servestatic.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "allauth",
+    "allauth.account",
+    "axes",
+    "channels",
+    "csp",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "drf_standardized_errors",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "servestatic.middleware.ServeStaticMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django_permissions_policy.PermissionsPolicyMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
+    "tenants.middleware.TenancyMiddleware",
+    "axes.middleware.AxesMiddleware",
+]
+ROOT_URLCONF = "cleac_site.urls"
+ASGI_APPLICATION = "cleac_site.asgi.application"
+SITE_ID = 1
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "cleac_site.context.site",
+            ]
+        },
+    }
+]
+
+
+def database(url: str, *, test_name: str | None) -> dict[str, Any]:
+    """Django's dictionary for one address. SQLite gets WAL and immediate transactions, so that writers queue instead of failing."""
+    config: dict[str, Any] = dict(dj_database_url.parse(url, conn_max_age=60))
+    if config["ENGINE"].endswith("sqlite3"):
+        pragmas = "PRAGMA journal_mode=WAL;PRAGMA synchronous=NORMAL;PRAGMA foreign_keys=ON;"
+        config["CONN_MAX_AGE"] = 0
+        config["OPTIONS"] = {"transaction_mode": "IMMEDIATE", "timeout": 20, "init_command": pragmas}
+    if test_name:
+        config["TEST"] = {"NAME": test_name}
+    return config
+
+
+_test_name = os.environ.get("CLEAC_TEST_DATABASE_NAME")
+DATABASES = {
+    "default": database(CLEAC.database_url, test_name=_test_name),
+    "keys": database(CLEAC.keys_database_url, test_name=_test_name and f"{_test_name}_keys"),
+}
+DATABASE_ROUTERS = ["tenants.routers.KeysRouter"]
+ATOMIC_REQUESTS = False  # tenants.scope opens the one transaction of a request
+
+AUTH_USER_MODEL = "tenants.User"
+AUTHENTICATION_BACKENDS = [
+    "axes.backends.AxesStandaloneBackend",
+    "allauth.account.auth_backends.AuthenticationBackend",
+]
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.Argon2PasswordHasher"]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+]
+LOGIN_URL = "account_login"
+LOGIN_REDIRECT_URL = "home"
+ACCOUNT_ADAPTER = "tenants.accounts.Adapter"
+ACCOUNT_LOGIN_METHODS = {"email"}
+ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*", "password2*"]
+ACCOUNT_USER_MODEL_USERNAME_FIELD = None
+ACCOUNT_EMAIL_VERIFICATION = "mandatory"
+ACCOUNT_EMAIL_SUBJECT_PREFIX = ""
+ACCOUNT_LOGOUT_REDIRECT_URL = "front"
+ACCOUNT_PREVENT_ENUMERATION = True
+ACCOUNT_SESSION_REMEMBER = True
+AXES_FAILURE_LIMIT = 5
+AXES_COOLOFF_TIME = timedelta(minutes=15)
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_USERNAME_FORM_FIELD = "login"
+AXES_LOCKOUT_TEMPLATE = "429.html"
+AXES_HTTP_RESPONSE_CODE = 429
+AXES_VERBOSE = False
+AXES_IPWARE_PROXY_COUNT = CLEAC.trusted_proxies
+
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_AGE = 12 * 3600
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not DEV
+CSRF_COOKIE_SAMESITE = "Lax"
+SECURE_SSL_REDIRECT = not DEV
+SECURE_HSTS_SECONDS = 0 if DEV else 365 * 24 * 3600
+SECURE_HSTS_INCLUDE_SUBDOMAINS = not DEV
+SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if CLEAC.trusted_proxies else None
+SECURE_REFERRER_POLICY = "same-origin"  # "no-referrer" would make browsers send Origin: null with our own forms
+SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [NONE],
+        "script-src": [SELF],
+        "style-src": [SELF],
+        "img-src": [SELF, "data:"],
+        "font-src": [SELF],
+        "connect-src": [SELF, f"{'wss' if PUBLIC.scheme == 'https' else 'ws'}://{PUBLIC.netloc}"],
+        "media-src": [SELF, "blob:"],
+        "worker-src": [SELF],
+        "manifest-src": [SELF],
+        "form-action": [SELF],
+        "frame-ancestors": [NONE],
+        "base-uri": [NONE],
+    }
+}
+PERMISSIONS_POLICY: dict[str, str | list[str]] = {
+    "camera": "self",
+    "microphone": "self",
+    "display-capture": "self",
+    "autoplay": "self",
+    "fullscreen": "self",
+    "picture-in-picture": "self",
+    "geolocation": [],
+    "usb": [],
+    "payment": [],
+}
+DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 200
+
+LANGUAGE_CODE = "en"
+LANGUAGES = [("en", _("English"))]
+LOCALE_PATHS = [BASE_DIR / "cleac_site" / "locale"]
+USE_TZ = True
+TIME_ZONE = "UTC"
+
+STATIC_URL = "static/"
+STATIC_ROOT = BASE_DIR / "static-collected"
+_static = "django.contrib.staticfiles.storage.StaticFilesStorage" if DEV else "cleac_site.staticfiles.HashedStorage"
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": _static},
+}
+SERVESTATIC_USE_FINDERS = DEV
+SERVESTATIC_AUTOREFRESH = False
+
+CACHES = (
+    {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": CLEAC.redis_url, "KEY_PREFIX": "cleac"}}
+    if CLEAC.redis_url
+    else {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+)
+CHANNEL_LAYERS = {
+    "default": {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer", "CONFIG": {"hosts": [CLEAC.redis_url]}},
+}
+
+_mail = urlsplit(CLEAC.email_url)
+EMAIL_BACKEND = f"django.core.mail.backends.{'smtp' if _mail.scheme.startswith('smtp') else 'console'}.EmailBackend"
+EMAIL_HOST, EMAIL_PORT = _mail.hostname or "localhost", _mail.port or 25
+EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = _mail.username or "", _mail.password or ""
+EMAIL_USE_TLS = _mail.scheme == "smtp+tls"
+DEFAULT_FROM_EMAIL = CLEAC.mail_from
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [],
+    "DEFAULT_PERMISSION_CLASSES": [],
+    "DEFAULT_SCHEMA_CLASS": "drf_standardized_errors.openapi.AutoSchema",
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "EXCEPTION_HANDLER": "tenants.base_views.problem_handler",
+    "UNAUTHENTICATED_USER": None,
+}
+DRF_STANDARDIZED_ERRORS = {"EXCEPTION_FORMATTER_CLASS": "tenants.base_views.ProblemFormatter"}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Cleac",
+    "DESCRIPTION": "Consented video meetings: meetings, invitations, decisions, recordings and requests of one tenant.",
+    "VERSION": "1",
+    "OAS_VERSION": "3.1.1",
+    "SERVE_INCLUDE_SCHEMA": False,
+}
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": "INFO"},
+    "loggers": {
+        "daphne": {"level": "WARNING"},
+        "django.channels.server": {"level": "WARNING"},  # its lines carry addresses
+        "axes": {"level": "CRITICAL"},  # its lines carry e-mail addresses
+    },
+}

@@ -1,0 +1,137 @@
+"""What the organisation can be held to: the log's entries and heads, and holds.
+
+This is the floor: no import from any other app, the tenant is named by a string. Entries are written by `compliance.log`
+and by nothing else; what this file adds is that the ORM cannot change or delete one by any other way.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any, ClassVar, NoReturn
+
+from django.db import models
+from django.db.models import F, Q
+from django_scopes import ScopedManager
+
+
+class AppendOnlyError(RuntimeError):
+    """Somebody tried to change or delete what is only ever appended."""
+
+
+class Entries(models.QuerySet["LogEntry"]):
+    """Entries as a set: readable, never changed or deleted; `blank` is the one exception."""
+
+    def blank(self) -> int:
+        """Remove record, salt and the columns that can point at a person; returns how many. Only `compliance.log.blank` may call it."""
+        return super().update(record=None, salt=None, on_id="", by_id="")
+
+    def update(self, **kwargs: Any) -> NoReturn:
+        """Always raises AppendOnlyError."""
+        raise AppendOnlyError("an entry of the log is never changed")
+
+    def bulk_update(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Always raises AppendOnlyError."""
+        raise AppendOnlyError("an entry of the log is never changed")
+
+    def delete(self) -> NoReturn:
+        """Always raises AppendOnlyError."""
+        raise AppendOnlyError("an entry of the log is never deleted")
+
+    def bulk_create(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Always raises AppendOnlyError: entries come one by one, each with its leaf."""
+        raise AppendOnlyError("entries are appended through compliance.log")
+
+
+class LogEntry(models.Model):
+    """One thing that happened, committed to by one leaf of its tenant's tree. Written once; blanked at most once; never deleted.
+
+    `record` is the whole truth of the entry and what `commitment` commits to (see `compliance.log`); the clear columns
+    repeat parts of it for queries, and `log.verify` compares them. Blanked: no record, no salt, empty `on_id` and `by_id`.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    tenant = models.ForeignKey("tenants.Tenant", on_delete=models.PROTECT, related_name="+", db_index=False)
+    index = models.BigIntegerField()
+    kind = models.CharField(max_length=64)
+    at = models.DateTimeField()
+    on_type = models.CharField(max_length=64)
+    on_id = models.CharField(max_length=128, blank=True)
+    by_kind = models.CharField(max_length=16)
+    by_id = models.CharField(max_length=128, blank=True)
+    record = models.JSONField(null=True)
+    salt = models.BinaryField(max_length=32, null=True)
+    commitment = models.BinaryField(max_length=32)
+
+    objects: ClassVar[Any] = ScopedManager(models.Manager.from_queryset(Entries), tenant="tenant")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["tenant", "index"], name="one_entry_per_index"),
+            models.CheckConstraint(condition=Q(index__gte=0), name="entry_index_from_zero"),
+            models.CheckConstraint(
+                condition=Q(record__isnull=True, salt__isnull=True) | Q(record__isnull=False, salt__isnull=False), name="blanked_whole"
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["tenant", "on_type", "on_id"], name="log_by_object"),
+            models.Index(fields=["tenant", "by_kind", "by_id"], name="log_by_actor"),
+            models.Index(fields=["tenant", "kind", "at"], name="log_by_kind"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} #{self.index}"
+
+    def save(self, *args: Any, using: str | None = None, **kwargs: Any) -> None:
+        """Insert, once. Raises AppendOnlyError for an entry that is stored already."""
+        if not self._state.adding:
+            raise AppendOnlyError("an entry of the log is written once")
+        super().save(force_insert=True, using=using)
+
+    def delete(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Always raises AppendOnlyError."""
+        raise AppendOnlyError("an entry of the log is never deleted")
+
+
+class LogHead(models.Model):
+    """How far a tenant's log has grown: number of entries and the frontier of their tree (hex, largest subtree first).
+
+    The row is the lock of its tenant's writers.
+    """
+
+    tenant = models.OneToOneField("tenants.Tenant", primary_key=True, on_delete=models.PROTECT, related_name="+")
+    size = models.BigIntegerField(default=0)
+    frontier = models.JSONField(default=list)
+
+    objects: ClassVar[Any] = ScopedManager(tenant="tenant")
+
+    class Meta:
+        constraints = [models.CheckConstraint(condition=Q(size__gte=0), name="log_size_from_zero")]
+
+    def __str__(self) -> str:
+        return f"{self.tenant_id}: {self.size}"
+
+    def delete(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Always raises AppendOnlyError."""
+        raise AppendOnlyError("a log's head is never deleted")
+
+
+class Hold(models.Model):
+    """What is held about a person may not be destroyed while this stands (GDPR Art. 17(3), 18(2)). Placed, then lifted, never reopened."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    tenant = models.ForeignKey("tenants.Tenant", on_delete=models.PROTECT, related_name="+")
+    person_id = models.UUIDField()
+    reason = models.CharField(max_length=40)
+    placed_at = models.DateTimeField()
+    lifted_at = models.DateTimeField(null=True, blank=True)
+
+    objects: ClassVar[Any] = ScopedManager(tenant="tenant")
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(condition=Q(lifted_at=None) | Q(lifted_at__gte=F("placed_at")), name="lifted_after_placed"),
+        ]
+        indexes = [models.Index(fields=["tenant", "person_id"], condition=Q(lifted_at=None), name="standing_holds")]
+
+    def __str__(self) -> str:
+        return str(self.pk)

@@ -1,0 +1,146 @@
+"""Base page and base endpoint, and the one place where refusals become answers."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, TypeVar
+
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.middleware.csrf import CsrfViewMiddleware
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+from django.views.generic import TemplateView
+from drf_standardized_errors.formatter import ExceptionFormatter
+from drf_standardized_errors.handler import exception_handler
+from drf_standardized_errors.types import ErrorResponse
+from rest_framework import exceptions
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.serializers import Serializer
+from rest_framework.views import APIView
+
+from .errors import Refused
+from .identity import identity_of
+from .models import Membership, Person, Tenant
+from .permissions import Actor
+
+T = TypeVar("T")
+
+
+class Page(TemplateView):
+    """A page with an ability. Personal pages are never stored by a browser or proxy."""
+
+    ability: ClassVar[str | dict[str, str]]
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        response = super().dispatch(request, *args, **kwargs)
+        response.headers.setdefault("Cache-Control", "no-store, private")
+        return response
+
+    @property
+    def actor(self) -> Actor:
+        return required(identity_of(self.request).actor)
+
+    @property
+    def person(self) -> Person:
+        return required(identity_of(self.request).person)
+
+    @property
+    def tenant(self) -> Tenant:
+        return required(identity_of(self.request).tenant)
+
+    @property
+    def membership(self) -> Membership:
+        return required(identity_of(self.request).membership)
+
+
+def required(value: T | None) -> T:
+    """`value`, or `Refused("not-found", 404)` when the identity has none."""
+    if value is None:
+        raise Refused("not-found", 404)
+    return value
+
+
+class ActorAuthentication(BaseAuthentication):
+    """Takes over what the middleware found; a browser session must also pass the CSRF check."""
+
+    def authenticate(self, request: Request) -> tuple[Any, Any] | None:
+        identity = identity_of(request._request)
+        if identity.credential == "session":
+            self._check_csrf(request)
+        return (request._request.user, identity) if identity.actor else None
+
+    def authenticate_header(self, request: Request) -> str:
+        return 'Bearer realm="cleac"'
+
+    @staticmethod
+    def _check_csrf(request: Request) -> None:
+        check = CsrfViewMiddleware(lambda _request: HttpResponse())
+        check.process_request(request._request)
+        if check.process_view(request._request, lambda _request: HttpResponse(), (), {}) is not None:
+            raise exceptions.PermissionDenied(_("The CSRF token is missing or wrong."), code="csrf")
+
+
+class Endpoint(APIView):
+    """A REST endpoint: one ability for each method, nested Input and Output serializers, refusals as RFC 9457 problems."""
+
+    ability: ClassVar[str | dict[str, str]]
+    authentication_classes = (ActorAuthentication,)
+    Input: type[Serializer[Any]]
+    Output: type[Serializer[Any]]
+
+    @property
+    def actor(self) -> Actor:
+        return required(identity_of(self.request._request).actor)
+
+    @property
+    def tenant(self) -> Tenant:
+        return required(identity_of(self.request._request).tenant)
+
+    def asked(self, request: Request) -> dict[str, Any]:
+        """The validated body. Raises DRF's ValidationError, which becomes a problem with one line for each field."""
+        form = self.Input(data=request.data)
+        form.is_valid(raise_exception=True)
+        return dict(form.validated_data)
+
+
+class RefusedError(exceptions.APIException):
+    """A `Refused` on its way through DRF."""
+
+    def __init__(self, refused: Refused) -> None:
+        super().__init__(detail=refused.code, code=refused.code)
+        self.status_code = refused.status
+
+
+def problem_handler(error: Exception, context: Any) -> Response | None:
+    """Every error of the API as application/problem+json (RFC 9457); a Refused keeps its code, status and facts."""
+    facts = error.facts if isinstance(error, Refused) else {}
+    response = exception_handler(RefusedError(error) if isinstance(error, Refused) else error, context)
+    if response is not None:
+        response.data.update(facts)
+        response.content_type = "application/problem+json"
+    return response
+
+
+class ProblemFormatter(ExceptionFormatter):
+    """RFC 9457 members plus `errors`, one item for each field at fault."""
+
+    def format_error_response(self, error_response: ErrorResponse) -> dict[str, Any]:
+        errors = [{"code": e.code, "detail": e.detail, "attr": e.attr} for e in error_response.errors]
+        return {
+            "type": "about:blank",
+            "title": str(errors[0]["detail"]),
+            "status": getattr(self.exc, "status_code", 500),
+            "code": errors[0]["code"],
+            "errors": errors,
+        }
+
+
+def problem(status: int, code: str) -> HttpResponse:
+    """An RFC 9457 body for refusals that no endpoint has seen yet."""
+    titles = {401: gettext("A valid API key or session is needed."), 403: gettext("This API key has no scope for that."), 404: gettext("Not found.")}
+    body = {"type": "about:blank", "title": titles[status], "status": status, "code": code}
+    response = JsonResponse(body, status=status, content_type="application/problem+json")
+    if status == 401:
+        response["WWW-Authenticate"] = 'Bearer realm="cleac"'
+    return response

@@ -1,0 +1,92 @@
+"""What the house itself holds about people: who they are, how they sign in, where they belong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from django.db.models import Model
+
+from compliance.registry import Data, Erase, Export, Field, Line, Outcome, Purpose, Retention, declare, fields
+
+from . import queries
+from .models import Person
+
+FRAME = Field(Data.NONE, Purpose.OPERATION, Retention.TENANT)
+ACCOUNT = Field(Data.NONE, Purpose.SIGN_IN, Retention.ACCOUNT)
+NAME = Field(Data.IDENTITY, Purpose.MEETINGS, Retention.ACCOUNT, Export.INCLUDE, Erase.BLANK)
+ADDRESS = Field(Data.CONTACT, Purpose.MEETINGS, Retention.ACCOUNT, Export.INCLUDE, Erase.BLANK)
+WHEN = Field(Data.ACTIVITY, Purpose.MEETINGS, Retention.ACCOUNT, Export.INCLUDE, Erase.BLANK)
+LOGIN = Field(Data.CONTACT, Purpose.SIGN_IN, Retention.ACCOUNT, Export.INCLUDE, Erase.DELETE)
+SECRET = Field(Data.CREDENTIAL, Purpose.SIGN_IN, Retention.ACCOUNT, Export.OMIT, Erase.DELETE)
+SEEN = Field(Data.ACTIVITY, Purpose.SIGN_IN, Retention.ACCOUNT, Export.INCLUDE, Erase.DELETE)
+POINTER = Field(Data.PSEUDONYM, Purpose.SIGN_IN, Retention.ACCOUNT, Export.OMIT, Erase.DELETE)
+PLACE = Field(Data.ACTIVITY, Purpose.SIGN_IN, Retention.ACCOUNT, Export.INCLUDE, Erase.DELETE)
+API_SECRET = Field(Data.NONE, Purpose.SECURITY, Retention.TENANT)
+
+
+def export_person(person: Model) -> Iterator[dict[str, Any]]:
+    """Name and address as the tenant knows them."""
+    assert isinstance(person, Person)
+    yield {"name": person.name, "email": person.email, "known_since": person.created_at}
+
+
+def erase_person(person: Model, at: datetime) -> Line:
+    """Empty the row of a guest; its id stays for rows that keep a ground of their own. A member's row goes with the membership."""
+    assert isinstance(person, Person)
+    if queries.memberships_of_person(person).exists():
+        return Line("tenants.Person", Outcome.KEPT, 1, "member")
+    person.name, person.email, person.erased_at = "", "", person.erased_at or at
+    person.save(update_fields=["name", "email", "erased_at"])
+    return Line("tenants.Person", Outcome.DONE, 1)
+
+
+def export_membership(person: Model) -> Iterator[dict[str, Any]]:
+    """The role in the tenant and the account behind it."""
+    assert isinstance(person, Person)
+    for membership in queries.memberships_of_person(person).select_related("user"):
+        yield {"role": membership.role, "since": membership.created_at}
+
+
+def export_account(person: Model) -> Iterator[dict[str, Any]]:
+    """When the account was made and last used."""
+    assert isinstance(person, Person)
+    for membership in queries.memberships_of_person(person).select_related("user"):
+        yield {"email": membership.user.email, "joined_at": membership.user.joined_at, "last_login": membership.user.last_login}
+
+
+def keep_membership(person: Model, at: datetime) -> Line:
+    """An employee's access ends by leaving the tenant, not by a request for erasure."""
+    assert isinstance(person, Person)
+    rows = queries.memberships_of_person(person).count()
+    return Line("tenants.Membership", Outcome.KEPT, rows, "member") if rows else Line("tenants.Membership", Outcome.DONE, 0)
+
+
+def keep_account(person: Model, at: datetime) -> Line:
+    """As with the membership: the account belongs to the work, and may serve several tenants."""
+    assert isinstance(person, Person)
+    rows = queries.memberships_of_person(person).count()
+    return Line("tenants.User", Outcome.KEPT, rows, "member") if rows else Line("tenants.User", Outcome.DONE, 0)
+
+
+declare("tenants.Tenant", fields("id slug name contact_email created_at", FRAME))
+declare(
+    "tenants.Person",
+    fields("id tenant", FRAME) | fields("name", NAME) | fields("email", ADDRESS) | fields("created_at erased_at", WHEN),
+    export=export_person,
+    erase=erase_person,
+)
+declare(
+    "tenants.Membership",
+    fields("id tenant", FRAME) | fields("user person", POINTER) | fields("role created_at", PLACE),
+    export=export_membership,
+    erase=keep_membership,
+)
+declare(
+    "tenants.User",
+    fields("id is_active is_operator", ACCOUNT) | fields("email", LOGIN) | fields("password", SECRET) | fields("last_login joined_at", SEEN),
+    export=export_account,
+    erase=keep_account,
+)
+declare("tenants.ApiKey", fields("id tenant name scopes created_at expires_at revoked_at last_used_on secret_hash", API_SECRET))

@@ -1,0 +1,149 @@
+"""The cast, the servers, the browsers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright
+
+from . import stack as stacks
+from .environment import WEB_PORT
+
+CHROMIUM_FLAGS = [
+    "--no-sandbox",
+    "--use-fake-ui-for-media-stream",
+    "--use-fake-device-for-media-stream",
+    "--autoplay-policy=no-user-gesture-required",
+    "--allow-loopback-in-peer-connection",
+    "--auto-select-desktop-capture-source=Entire screen",
+    "--disable-dev-shm-usage",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--mute-audio",
+]
+
+
+class Cast:
+    """Acme: owner Ada, host Hana, DPO Dora, auditor Otto, guests Gail and Gus. Globex: owner Nils, who must detect nothing."""
+
+    def __init__(self) -> None:
+        from cleac_site import demo  # noqa: PLC0415 - reason: needs configured settings
+        from tenants import scope  # noqa: PLC0415 - reason: as above
+        from tenants.models import Membership, Person, Tenant  # noqa: PLC0415 - reason: as above
+
+        self.links = {link.name: link.url for link in demo.ensure_cast()}
+        self.acme = Tenant.objects.get(slug="acme")
+        self.globex = Tenant.objects.get(slug="globex")
+        self.people: dict[str, Any] = {}
+        self.memberships: dict[str, Any] = {}
+        for tenant in (self.acme, self.globex):
+            with scope.entered(tenant):
+                self.people |= {person.name: person for person in Person.objects.all()}
+                found = Membership.objects.select_related("user", "person").filter(tenant=tenant)
+                self.memberships |= {m.person.name: m for m in found}
+
+    def __getattr__(self, name: str) -> Any:
+        """`cast.gail` is the Person; `cast.hana_user` the user."""
+        if name.endswith("_user"):
+            return self.memberships[name.removesuffix("_user").capitalize()].user
+        try:
+            return self.people[name.capitalize()]
+        except KeyError:
+            raise AttributeError(name) from None
+
+
+def forget_cached_limits() -> None:
+    """Empty the cache without touching the queues that share its Redis."""
+    from django.core.cache import cache  # noqa: PLC0415 - reason: needs configured settings
+
+    client = cache._cache.get_client()
+    for key in client.scan_iter("cleac:*"):
+        client.delete(key)
+
+
+@pytest.fixture(autouse=True)
+def fresh_limits() -> None:
+    """Rate limits of one test do not reach the next."""
+    forget_cached_limits()
+
+
+@pytest.fixture
+def cast(db: None) -> Cast:
+    return Cast()
+
+
+@pytest.fixture
+def sign_in(client: Any) -> Callable[[Any], Any]:
+    """`sign_in(cast.hana_user)` -> the test client with that session."""
+
+    def signed_in(user: Any) -> Any:
+        client.force_login(user, backend="allauth.account.auth_backends.AuthenticationBackend")
+        return client
+
+    return signed_in
+
+
+@pytest.fixture(scope="session")
+def stack(django_db_setup: None) -> Iterator[stacks.Stack]:
+    """All processes of a production deployment, on the test databases."""
+    with stacks.started(WEB_PORT) as running:
+        yield running
+
+
+@pytest.fixture
+def live_url(stack: stacks.Stack, transactional_db: None) -> str:
+    """The address of the running site; rows made by the test are seen by it."""
+    return stack.url
+
+
+@pytest.fixture
+def live_cast(live_url: str) -> Cast:
+    return Cast()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def browser() -> AsyncIterator[Browser]:
+    async with async_playwright() as playwright:
+        chromium = os.environ.get("CLEAC_CHROMIUM", "/usr/bin/chromium")
+        started = await playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
+        yield started
+        await started.close()
+
+
+@dataclass
+class Visitor:
+    """One person's browser: own cookies, own page, and what went wrong in it."""
+
+    context: BrowserContext
+    page: Page
+    errors: list[str] = field(default_factory=list)
+    foreign: list[str] = field(default_factory=list)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def visitor(browser: Browser, live_url: str) -> AsyncIterator[Callable[..., Any]]:
+    """`await visitor()` -> a Visitor. At the end no console error, page error or request to another origin may have happened."""
+    visitors: list[Visitor] = []
+
+    async def arrive(**options: Any) -> Visitor:
+        options.setdefault("permissions", ["camera", "microphone"])
+        context = await browser.new_context(base_url=live_url, **options)
+        person = Visitor(context, await context.new_page())
+        context.on("console", lambda m: person.errors.append(m.text) if m.type == "error" else None)
+        context.on("weberror", lambda e: person.errors.append(str(e.error)))
+        context.on("request", lambda r: person.foreign.append(r.url) if not r.url.startswith((live_url, "data:", "blob:")) else None)
+        visitors.append(person)
+        return person
+
+    yield arrive
+    for person in visitors:
+        await person.context.close()
+    assert [person.foreign for person in visitors if person.foreign] == []
+    assert [person.errors for person in visitors if person.errors] == []

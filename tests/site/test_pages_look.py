@@ -1,0 +1,181 @@
+"""Every page of the frame in a real browser: readable in light and dark, on a phone and on a desktop, by keyboard, from our own origin only."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import cache
+from importlib.resources import files
+from typing import Any, get_args
+
+import pytest
+from django.template import Context, Template
+from playwright.async_api import Page, expect
+
+from cleac_site.templatetags.cleac import MarkName, mark_words
+from tenants import scope
+from tenants.models import Membership, Person
+
+pytestmark = [pytest.mark.asyncio(loop_scope="session")]
+
+Arrive = Callable[..., Awaitable[Any]]
+RULES = ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa", "best-practice"]
+SCHEMES = ["light", "dark"]
+WIDTHS = [360, 1280]
+PUBLIC = {
+    "front": "/",
+    "sign-in": "/account/login/",
+    "forgotten password": "/account/password/reset/",
+    "closed sign-up": "/account/signup/",
+}
+SIGNED_IN = {
+    "tenant home": "/t/acme/",
+    "e-mail addresses": "/account/email/",
+    "password": "/account/password/change/",
+    "sign-out": "/account/logout/",
+}
+MISSING = "/nowhere/"
+SMALL_TARGETS = """() => [...document.querySelectorAll("main a, main button, main input:not([type=hidden]), header a, header button, footer a")]
+    .filter(found => !found.closest("p") && found.checkVisibility())
+    .filter(found => { const box = found.getBoundingClientRect(); return box.width < 24 || box.height < 24; })
+    .map(found => found.outerHTML)"""
+
+
+@cache
+def axe() -> str:
+    return files("axe_core_python").joinpath("axe.min.js").read_text()
+
+
+def options(scheme: str, width: int) -> dict[str, Any]:
+    return {"color_scheme": scheme, "viewport": {"width": width, "height": 800}}
+
+
+async def faults(page: Page) -> list[str]:
+    """What the accessibility rules, the width of the window and the size of targets (WCAG 2.2, 2.5.8: 24 px) say against a page."""
+    await page.evaluate(axe())
+    report = await page.evaluate("rules => axe.run({runOnly: rules})", RULES)
+    found = [f"{rule['id']}: {node['html']}" for rule in report["violations"] for node in rule["nodes"]]
+    if await page.evaluate("document.documentElement.scrollWidth > window.innerWidth"):
+        found.append("wider than the window")
+    return found + [f"small target: {html}" for html in await page.evaluate(SMALL_TARGETS)]
+
+
+async def faults_of(page: Page, pages: dict[str, str]) -> dict[str, list[str]]:
+    seen = {}
+    for name, path in pages.items():
+        answer = await page.goto(path)
+        assert answer is not None
+        assert (answer.status, name) == (200, name)
+        seen[name] = await faults(page)
+    return {name: found for name, found in seen.items() if found}
+
+
+def forget_the_answer_404(visitor: Any) -> None:
+    """The browser reports the 404 that the test asked for; anything else stays in the list."""
+    visitor.errors[:] = [text for text in visitor.errors if "status of 404" not in text]
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("scheme", SCHEMES)
+async def test_pages_for_strangers_have_no_accessibility_fault(visitor: Arrive, live_cast: Any, scheme: str, width: int) -> None:
+    stranger = await visitor(**options(scheme, width))
+    assert await faults_of(stranger.page, PUBLIC) == {}
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("scheme", SCHEMES)
+async def test_pages_of_staff_have_no_accessibility_fault(visitor: Arrive, live_cast: Any, scheme: str, width: int) -> None:
+    ada = await visitor(**options(scheme, width))
+    await ada.page.goto(live_cast.links["Ada"])
+    assert await faults_of(ada.page, SIGNED_IN) == {}
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("scheme", SCHEMES)
+async def test_the_page_for_what_is_not_there_has_no_accessibility_fault(visitor: Arrive, live_cast: Any, scheme: str, width: int) -> None:
+    ada = await visitor(**options(scheme, width))
+    await ada.page.goto(live_cast.links["Ada"])
+
+    answer = await ada.page.goto(MISSING)
+
+    assert answer.status == 404
+    assert await faults(ada.page) == []
+    forget_the_answer_404(ada)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("scheme", SCHEMES)
+async def test_the_choice_between_two_organisations_has_no_accessibility_fault(
+    visitor: Arrive, live_cast: Any, scheme: str, width: int
+) -> None:
+    add_membership(live_cast, live_cast.nils_user)
+    nils = await visitor(**options(scheme, width))
+
+    await nils.page.goto(live_cast.links["Nils"])
+
+    await expect(nils.page.get_by_role("heading", level=1)).to_have_text("My organisations")
+    await expect(nils.page.get_by_role("main").get_by_role("heading", level=2).get_by_role("link")).to_have_text(["Acme", "Globex"])
+    assert await faults(nils.page) == []
+
+
+def add_membership(cast: Any, user: Any) -> None:
+    """Makes a user of Globex a member of Acme too."""
+    with scope.entered(cast.acme):
+        person = Person.objects.create(tenant=cast.acme, email=user.email, name="Nils")
+        Membership.objects.create(tenant=cast.acme, user=user, person=person, role="member")
+
+
+async def test_a_wrong_password_is_explained_beside_the_form_without_blame(visitor: Arrive, live_cast: Any) -> None:
+    stranger = await visitor(**options("light", 360))
+    await stranger.page.goto("/account/login/")
+    await stranger.page.get_by_label("Email").fill("nobody@acme.example")
+    await stranger.page.get_by_label("Password", exact=True).fill("not the password")
+
+    await stranger.page.get_by_role("main").get_by_role("button", name="Sign in").click()
+
+    await expect(stranger.page.locator(".errorlist")).to_be_visible()
+    assert await faults(stranger.page) == []
+
+
+async def test_the_first_tab_offers_to_skip_to_the_content_and_focus_is_visible(visitor: Arrive, live_cast: Any) -> None:
+    stranger = await visitor(**options("light", 1280))
+    await stranger.page.goto("/")
+
+    await stranger.page.keyboard.press("Tab")
+
+    skip = stranger.page.get_by_role("link", name="Skip to the content")
+    await expect(skip).to_be_focused()
+    await expect(skip).to_have_css("outline-width", "3px")
+    await stranger.page.keyboard.press("Enter")
+    await expect(stranger.page.get_by_role("main")).to_be_focused()
+
+
+async def test_nothing_moves_for_those_who_asked_for_less_motion(visitor: Arrive, live_cast: Any) -> None:
+    stranger = await visitor(reduced_motion="reduce", forced_colors="active", **options("dark", 360))
+    await stranger.page.goto("/")
+
+    await expect(stranger.page.locator(".button").first).to_have_css("transition-duration", "0s, 0s")
+    assert await faults(stranger.page) == []
+
+
+async def test_the_front_page_draws_all_eight_marks_each_in_a_shape_of_its_own(visitor: Arrive, live_cast: Any) -> None:
+    stranger = await visitor(**options("light", 1280))
+    await stranger.page.goto("/")
+
+    drawn = stranger.page.locator("dl .mark")
+    await expect(drawn).to_have_count(8)
+    assert set(await drawn.evaluate_all("marks => marks.map(m => m.dataset.mark)")) == set(get_args(MarkName))
+    shapes = await drawn.evaluate_all(
+        "marks => marks.map(m => document.querySelector(m.querySelector('use').getAttribute('href')).innerHTML.trim())"
+    )
+    assert len(set(shapes)) == 8
+
+
+async def test_a_mark_always_carries_words() -> None:
+    for name in get_args(MarkName):
+        drawn = Template("{% load cleac %}{% mark name %}").render(Context({"name": name}))
+        assert mark_words(name) in drawn
+
+
+async def test_a_state_that_is_none_of_the_eight_is_refused() -> None:
+    with pytest.raises(ValueError, match="no mark of capture"):
+        Template("{% load cleac %}{% mark 'recording' %}").render(Context())

@@ -1,0 +1,80 @@
+"""Starts the same processes as `manage.py run` on the test databases, and ends them by handle."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from .environment import SERVER
+
+ROOT = Path(__file__).resolve().parent.parent
+PATIENCE = 60.0  # seconds until a process counts as not starting
+
+
+@dataclass
+class Stack:
+    url: str
+    processes: dict[str, subprocess.Popen[bytes]]
+    logs: Path
+
+
+def address_of_tests(suffix: str = "") -> str:
+    """The address of the test database that pytest-django made on the server."""
+    return SERVER.rsplit("/", 1)[0] + "/" + os.environ["CLEAC_TEST_DATABASE_NAME"] + suffix
+
+
+def child_environment() -> dict[str, str]:
+    return {
+        **os.environ,
+        "CLEAC_NO_BOOTSTRAP": "1",
+        "DATABASE_URL": address_of_tests(),
+        "CLEAC_KEYS_DATABASE_URL": address_of_tests("_keys"),
+    }
+
+
+def commands(port: int) -> dict[str, list[str]]:
+    """Every door of the house: name -> command line."""
+    python = sys.executable
+    return {
+        "web": [python, "-m", "daphne", "-b", "127.0.0.1", "-p", str(port), "cleac_site.asgi:application"],
+    }
+
+
+@contextmanager
+def started(port: int) -> Iterator[Stack]:
+    """All processes up and answering; on leaving, each is ended and its log shown if it had a traceback."""
+    logs = Path(os.environ["CLEAC_DATA"]) / "logs"
+    logs.mkdir(exist_ok=True)
+    stack = Stack(f"http://127.0.0.1:{port}", {}, logs)
+    try:
+        for name, command in commands(port).items():
+            with (logs / f"{name}.log").open("wb") as log:
+                stack.processes[name] = subprocess.Popen(command, cwd=ROOT, env=child_environment(), stdout=log, stderr=log)
+        wait_until_answering(stack)
+        yield stack
+    finally:
+        for process in reversed(stack.processes.values()):
+            process.terminate()
+        for process in stack.processes.values():
+            process.wait(30)
+
+
+def wait_until_answering(stack: Stack) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        dead = [name for name, process in stack.processes.items() if process.poll() is not None]
+        if dead or time.monotonic() > deadline:
+            shown = "\n".join((stack.logs / f"{name}.log").read_text()[-3000:] for name in dead or stack.processes)
+            raise RuntimeError(f"not answering: {dead or 'web'}\n{shown}")
+        try:
+            with urllib.request.urlopen(stack.url + "/healthz", timeout=5):
+                return
+        except OSError:
+            time.sleep(0.1)
