@@ -21,7 +21,7 @@ from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-SECRETS = {"secret_key": "CLEAC_SECRET_KEY"}
+SECRETS = {"secret_key": "CLEAC_SECRET_KEY", "pipe_key": "CLEAC_PIPE_KEY"}
 
 
 class Environment(BaseSettings):
@@ -39,7 +39,12 @@ class Environment(BaseSettings):
     keys_database_url: str = Field(default="", validation_alias="CLEAC_KEYS_DATABASE_URL")
     redis_url: str = Field(default="", validation_alias="REDIS_URL")
     trusted_proxies: int = 0
+    media_udp_host: str = "127.0.0.1"
+    media_udp_port: int = 0
+    media_public_ip: str = ""
+    media_control_host: str = "127.0.0.1"
     secret_key: SecretStr = SecretStr("")
+    pipe_key: SecretStr = SecretStr("")
 
     @model_validator(mode="after")
     def resolve(self) -> Self:
@@ -69,8 +74,9 @@ class Environment(BaseSettings):
             raise ValueError(f"set {', '.join(missing)}: production takes no stand-in for a server")
         if urlsplit(self.public_url).scheme != "https":
             raise ValueError("set CLEAC_PUBLIC_URL to an https address: cameras and cookies need TLS")
-        if len(self.secret_key.get_secret_value()) < 32:
-            raise ValueError("CLEAC_SECRET_KEY needs at least 32 characters")
+        short = [variable for name, variable in SECRETS.items() if len(getattr(self, name).get_secret_value()) < 32]
+        if short:
+            raise ValueError(f"{', '.join(short)}: at least 32 characters are needed")
 
 
 def made_once(path: Path) -> str:

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from cleac_site import watchdog
+
 from .environment import SERVER
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -41,9 +43,10 @@ def child_environment() -> dict[str, str]:
 
 def commands(port: int) -> dict[str, list[str]]:
     """Every door of the house: name -> command line."""
-    python = sys.executable
+    python, site = sys.executable, "cleac_site.asgi:application"
     return {
-        "web": [python, "-m", "daphne", "-b", "127.0.0.1", "-p", str(port), "cleac_site.asgi:application"],
+        "jobs": [python, "-m", "celery", "-A", "cleac_site.celery", "worker", "--beat", "--pool", "solo", "-l", "warning"],
+        "web": [python, "-m", "daphne", "-v", "0", "--no-server-name", "-b", "127.0.0.1", "-p", str(port), site],
     }
 
 
@@ -56,7 +59,8 @@ def started(port: int) -> Iterator[Stack]:
     try:
         for name, command in commands(port).items():
             with (logs / f"{name}.log").open("wb") as log:
-                stack.processes[name] = subprocess.Popen(command, cwd=ROOT, env=child_environment(), stdout=log, stderr=log)
+                options = {"cwd": ROOT, "env": child_environment(), "stdout": log, "stderr": log, "preexec_fn": watchdog.die_with_parent}
+                stack.processes[name] = subprocess.Popen(command, **options)
         wait_until_answering(stack)
         yield stack
     finally:

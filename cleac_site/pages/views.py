@@ -18,6 +18,7 @@ from redis.exceptions import RedisError
 from cleac_site import demo
 from tenants import queries
 from tenants.base_views import Page, required
+from tenants.models import Membership
 
 
 class Front(Page):
@@ -27,8 +28,10 @@ class Front(Page):
     template_name = "cleac_site/front.html"
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        links = demo.sign_in_links() if settings.DEV else []
-        return super().get_context_data(demo_links=[link for link in links if link.url], **kwargs)
+        people = demo.sign_in_links() if settings.DEV else []
+        roles = dict(Membership.Role.choices)
+        links = [{"name": p.name, "role": roles[p.role], "tenant": p.tenant.capitalize(), "url": p.url} for p in people if p.url]
+        return super().get_context_data(demo_links=links, **kwargs)
 
 
 class Home(Page):

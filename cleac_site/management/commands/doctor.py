@@ -1,0 +1,187 @@
+"""`manage.py doctor`: can this installation do its work, and if not, what is in the way?"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import secrets
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import redis
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandParser
+from django.db import Error as DatabaseFault
+from django.db import connections
+from django.db.migrations.executor import MigrationExecutor
+from django.utils import timezone
+from rich.console import Console
+from rich.table import Table
+
+OK, WARN, FAIL = "ok", "warn", "fail"
+COLOURS = {OK: "green", WARN: "yellow", FAIL: "red"}
+OLDEST = {  # versions below these have known faults that reach us
+    "django": "5.2.19",
+    "daphne": "4.2.2",
+    "channels": "4.3.2",
+    "celery": "5.5",
+    "redis": "5.0",
+    "pyopenssl": "26.0",
+    "aiortc": "1.16",
+    "aioice": "0.13",
+}
+TOLERATED_DRIFT = 1.0  # seconds between the database's clock and ours
+TICK = 0.05  # seconds over which wall clock and monotonic clock are compared
+
+
+@dataclass(frozen=True)
+class Finding:
+    check: str
+    state: str
+    detail: str
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    """`5.2.19rc1` -> (5, 2, 19, 1): good enough to compare releases."""
+    return tuple(int(part) for part in re.findall(r"\d+", text))
+
+
+def versions() -> Iterator[Finding]:
+    yield Finding("python", OK if sys.version_info >= (3, 11) else FAIL, platform.python_version())
+    for name, oldest in OLDEST.items():
+        found = version(name)
+        good = numbers(found) >= numbers(oldest)
+        yield Finding(name, OK if good else FAIL, found if good else f"{found} is older than {oldest}, which it must be at least")
+
+
+def databases() -> Iterator[Finding]:
+    for alias, name in (("default", "database"), ("keys", "keys database")):
+        config = connections[alias].settings_dict
+        if connections[alias].vendor == "sqlite" and not Path(config["NAME"]).exists():
+            yield Finding(name, WARN, f"none yet in {settings.CLEAC.data}: `manage.py run` makes it")
+            continue
+        try:
+            executor = MigrationExecutor(connections[alias])
+            missing = len(executor.migration_plan(executor.loader.graph.leaf_nodes()))
+            lacks = f", {missing} migrations missing" if missing else ""
+            yield Finding(name, WARN if missing else OK, f"{connections[alias].display_name} answers{lacks}")
+            if alias == "default":
+                yield from database_clock()
+        except DatabaseFault as error:
+            yield Finding(name, FAIL, f"no answer: {str(error).strip().splitlines()[0]}")
+
+
+def database_clock() -> Iterator[Finding]:
+    """Consent is dated by the database, so its clock and ours must tell the same story."""
+    sqlite = connections["default"].vendor == "sqlite"
+    question = "SELECT (julianday('now') - 2440587.5) * 86400.0" if sqlite else "SELECT extract(epoch FROM clock_timestamp())"
+    with connections["default"].cursor() as cursor:
+        cursor.execute(question)
+        drift = float(cursor.fetchone()[0]) - timezone.now().timestamp()
+    yield Finding("database clock", OK if abs(drift) <= TOLERATED_DRIFT else FAIL, f"{drift:+.3f} s against ours")
+
+
+def clock() -> Iterator[Finding]:
+    wall, steady = time.time(), time.monotonic()
+    time.sleep(TICK)
+    slip = abs((time.time() - wall) - (time.monotonic() - steady))
+    plausible = slip < TICK and timezone.now().year >= 2026
+    yield Finding("clock", OK if plausible else FAIL, f"{timezone.now():%Y-%m-%dT%H:%M:%SZ}, steady to {slip * 1000:.1f} ms")
+
+
+def redis_server() -> Iterator[Finding]:
+    if not settings.CLEAC.redis_url:
+        yield Finding("redis server", OK, "REDIS_URL is not set: `manage.py run` starts a private Valkey")
+        return
+    try:
+        found: Any = redis.Redis.from_url(settings.CLEAC.redis_url, socket_timeout=5).info("server")
+    except redis.RedisError as error:
+        yield Finding("redis server", FAIL, f"no answer: {error}")
+        return
+    server = found.get("server_name", "redis").capitalize()
+    yield Finding("redis server", OK, f"{server} {found.get('valkey_version', found['redis_version'])} answers")
+
+
+def ports() -> Iterator[Finding]:
+    address = urlsplit(settings.CLEAC.public_url)
+    yield port("http port", socket.SOCK_STREAM, 8000 if address.port is None else address.port)
+    yield port("media udp port", socket.SOCK_DGRAM, int(os.environ.get("CLEAC_MEDIA_UDP_PORT", "0")))
+
+
+def port(check: str, kind: socket.SocketKind, number: int) -> Finding:
+    """A taken port is no fault: most often it is our own service that has it."""
+    with socket.socket(socket.AF_INET, kind) as probe:
+        if kind == socket.SOCK_STREAM:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", number))
+        except OSError as error:
+            return Finding(check, WARN, f"{number}: {error.strerror}; fine if it is this service that has it")
+        return Finding(check, OK, f"{number} is free" if number else f"any free one, now {probe.getsockname()[1]}")
+
+
+def storage() -> Iterator[Finding]:
+    """Write, read back and delete where recordings go, and look that it is gone."""
+    folder = settings.CLEAC.data / "objects"
+    content, path = secrets.token_bytes(64 * 1024), folder / f"doctor-{secrets.token_hex(8)}"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.write_bytes(content)
+        same = path.read_bytes() == content
+        path.unlink()
+    except OSError as error:
+        yield Finding("storage", FAIL, f"{folder}: {error.strerror}")
+        return
+    good = same and not path.exists()
+    detail = "written, read, deleted" if good else "does not keep, or does not forget, what it is told"
+    yield Finding("storage", OK if good else FAIL, f"{folder}: {detail}")
+
+
+def native() -> Iterator[Finding]:
+    yield Finding("native media path", OK, "no, pure Python")
+
+
+def keys() -> Iterator[Finding]:
+    yield Finding("keys' age", OK, "none yet")
+
+
+def mail() -> Iterator[Finding]:
+    if settings.EMAIL_BACKEND.endswith("smtp.EmailBackend"):
+        yield Finding("mail", OK, f"SMTP, {settings.EMAIL_HOST}:{settings.EMAIL_PORT}")
+    else:
+        yield Finding("mail", OK if settings.DEV else FAIL, "printed, nobody receives it; set EMAIL_URL to send")
+
+
+CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (versions, databases, redis_server, clock, ports, storage, native, keys, mail)
+
+
+class Command(BaseCommand):
+    help = "Versions, back ends, clock, ports, storage, native media path, keys, mail. Exit 1 when something fails."
+    requires_system_checks = []
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--json", action="store_true", help="a JSON list of {check, state, detail}")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        findings = [finding for check in CHECKS for finding in check()]
+        if options["json"]:
+            self.stdout.write(json.dumps([asdict(finding) for finding in findings], indent=2))
+        else:
+            table = Table("check", "state", "detail", box=None, pad_edge=False)
+            for finding in findings:
+                table.add_row(finding.check, f"[{COLOURS[finding.state]}]{finding.state}[/]", finding.detail)
+            console = Console()
+            with console.capture() as text:
+                console.print(table)
+            self.stdout.write(text.get())
+        if any(finding.state == FAIL for finding in findings):
+            sys.exit(1)
