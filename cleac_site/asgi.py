@@ -10,8 +10,8 @@ from django.core.asgi import get_asgi_application  # noqa: E402 - reason: the se
 
 pages = get_asgi_application()
 
-from cleac_site import celery  # noqa: E402, F401 - reason: jobs sent from pages need the broker
-
 from channels.routing import ProtocolTypeRouter  # noqa: E402 - reason: consumers need loaded apps
+
+from cleac_site import celery  # noqa: E402, F401 - reason: jobs sent from pages need the broker
 
 application = ProtocolTypeRouter({"http": pages})

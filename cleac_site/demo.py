@@ -9,9 +9,12 @@ from django.conf import settings
 from django.core import signing
 from django.db import transaction
 from django.urls import reverse
+from django.utils import timezone
 
+from consent.services import ensure_catalogue
 from tenants import scope
 from tenants.models import Membership, Person, Tenant, User
+from tenants.permissions import Actor
 
 SALT = "cleac.demo.sign-in"
 MEMBERS = {
@@ -36,6 +39,7 @@ def ensure_cast() -> list[SignIn]:
     for slug, (name, members) in MEMBERS.items():
         with transaction.atomic():
             tenant, _ = Tenant.objects.get_or_create(slug=slug, defaults={"name": name, "contact_email": f"contact@{slug}.example"})
+            ensure_catalogue(tenant=tenant, by=Actor.job("demo"), at=timezone.now())
             with scope.entered(tenant):
                 for person_name, role in members.items():
                     _ensure_member(tenant, person_name, role)
