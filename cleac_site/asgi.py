@@ -10,8 +10,9 @@ from django.core.asgi import get_asgi_application  # noqa: E402 - reason: the se
 
 pages = get_asgi_application()
 
-from channels.routing import ProtocolTypeRouter  # noqa: E402 - reason: consumers need loaded apps
+from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402 - reason: consumers need loaded apps
 
+from calls.urls import sockets  # noqa: E402 - reason: as above
 from cleac_site import celery  # noqa: E402, F401 - reason: jobs sent from pages need the broker
 
-application = ProtocolTypeRouter({"http": pages})
+application = ProtocolTypeRouter({"http": pages, "websocket": URLRouter(sockets)})

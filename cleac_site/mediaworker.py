@@ -1,11 +1,13 @@
 """Door 3: one media worker. One UDP port for all media, one TCP control address, one thread for the database.
 
-SIGTERM or SIGINT: takes no new calls, tells every page to move, gives the leases back, exits 0. Exit 2 when an address cannot be used.
+SIGTERM or SIGINT: takes no new calls, tells every page to move, gives the leases back, exits 0. Exit 2 when an address cannot be used,
+1 when the thread for the database has ended by a fault.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -23,6 +25,7 @@ from calls.media.edge import Edge  # noqa: E402 - reason: after django.setup, wi
 from calls.media.orders import Answer, Order  # noqa: E402 - reason: as above
 from calls.media.worker import Worker  # noqa: E402 - reason: as above
 
+WATCH_EVERY = 1.0  # seconds between two looks at the database's thread: a worker without it is of no use
 PATIENCE = 10.0  # seconds the database's thread has to give the leases back
 
 
@@ -32,7 +35,7 @@ def main() -> int:
 
 
 async def serve() -> int:
-    """Open both addresses, register, carry calls. Returns 0 after a drain, 2 when an address cannot be used."""
+    """Open both addresses, register, carry calls. Returns the exit code."""
     asked_to_stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -61,12 +64,15 @@ async def serve() -> int:
     control = Control(address, answered)
     control.start()
     print(f"media worker ready udp={edge.port} control={address.rpartition(':')[2]}", flush=True)
-    await asked_to_stop.wait()
+    while not asked_to_stop.is_set() and control.is_alive():
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asked_to_stop.wait(), WATCH_EVERY)
+    in_order = control.is_alive()
     control.drain()
     await worker.drain()
     await asyncio.to_thread(control.stop, PATIENCE)
     await edge.close()
-    return 0
+    return 0 if in_order else 1
 
 
 def refuse(what: str, error: OSError, option: str) -> int:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from django.conf import settings
 from django.urls import URLPattern, URLResolver, include, path
 
+from calls import urls as calls
+
 from .pages import urls as site
 
-APPS: list[str] = []
-
-pages: list[URLPattern | URLResolver] = [*site.pages]
-staff: list[URLPattern | URLResolver] = [*site.staff]
-api: list[URLPattern | URLResolver] = [*site.api]
+pages: list[URLPattern | URLResolver] = [*site.pages, *calls.pages]
+staff: list[URLPattern | URLResolver] = [*site.staff, *calls.staff]
+api: list[URLPattern | URLResolver] = [*site.api, *calls.api]
 
 urlpatterns: list[URLPattern | URLResolver] = [
     *pages,

@@ -23,6 +23,13 @@ ABILITIES: dict[str, frozenset[str]] = {
     "account.manage": STAFF | {OPERATOR},
     "home.see": STAFF | {OPERATOR},
     "tenant.see": STAFF,
+    "link.open": EVERYBODY,
+    "meeting.join": frozenset({PERSON}),
+    "meetings.see": frozenset({OWNER, ADMIN, HOST}),
+    "meetings.see_all": frozenset({OWNER, ADMIN}),
+    "meetings.write": frozenset({OWNER, ADMIN, HOST}),
+    "meetings.attend": frozenset({OWNER, ADMIN, HOST, MEMBER, DPO}),
+    "calls.host": frozenset({OWNER, ADMIN, HOST}),
 }
 
 # Routes of libraries carry no ability of their own; a route that is neither here nor of ours is refused.
@@ -47,6 +54,8 @@ EXTERNAL_ROUTES: dict[str, str] = {
 # What an API key may be allowed: scope -> abilities.
 SCOPES: dict[str, frozenset[str]] = {
     "tenant:read": frozenset({"tenant.see"}),
+    "meetings:read": frozenset({"meetings.see", "meetings.see_all"}),
+    "meetings:write": frozenset({"meetings.write"}),
 }
 
 

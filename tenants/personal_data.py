@@ -12,6 +12,7 @@ from compliance.registry import Data, Erase, Export, Field, Line, Outcome, Purpo
 
 from . import queries
 from .models import Person
+from .signals import send_access_changed
 
 FRAME = Field(Data.NONE, Purpose.OPERATION, Retention.TENANT)
 ACCOUNT = Field(Data.NONE, Purpose.SIGN_IN, Retention.ACCOUNT)
@@ -24,6 +25,11 @@ SEEN = Field(Data.ACTIVITY, Purpose.SIGN_IN, Retention.ACCOUNT, Export.INCLUDE, 
 POINTER = Field(Data.PSEUDONYM, Purpose.SIGN_IN, Retention.ACCOUNT, Export.OMIT, Erase.DELETE)
 PLACE = Field(Data.ACTIVITY, Purpose.SIGN_IN, Retention.ACCOUNT, Export.INCLUDE, Erase.DELETE)
 API_SECRET = Field(Data.NONE, Purpose.SECURITY, Retention.TENANT)
+LINK = Field(Data.ACTIVITY, Purpose.MEETINGS, Retention.INVITATION, Export.INCLUDE, Erase.DELETE)
+LINK_SECRET = Field(Data.CREDENTIAL, Purpose.MEETINGS, Retention.INVITATION, Export.OMIT, Erase.DELETE)
+VISIT = Field(Data.ACTIVITY, Purpose.SIGN_IN, Retention.SESSION, Export.INCLUDE, Erase.DELETE)
+VISIT_SECRET = Field(Data.CREDENTIAL, Purpose.SIGN_IN, Retention.SESSION, Export.OMIT, Erase.DELETE)
+WORK = Field(Data.NONE, Purpose.OPERATION, Retention.LOGS)  # ids of rows; whose they are is said by those rows
 
 
 def export_person(person: Model) -> Iterator[dict[str, Any]]:
@@ -70,6 +76,38 @@ def keep_account(person: Model, at: datetime) -> Line:
     return Line("tenants.User", Outcome.KEPT, rows, "member") if rows else Line("tenants.User", Outcome.DONE, 0)
 
 
+def export_links(person: Model) -> Iterator[dict[str, Any]]:
+    """Which personal links were made for the person."""
+    assert isinstance(person, Person)
+    for link in queries.links_of_person(person):
+        times = {"created_at": link.created_at, "expires_at": link.expires_at, "revoked_at": link.revoked_at}
+        yield {"kind": link.kind, "stolen": link.stolen, **times}
+
+
+def erase_links(person: Model, at: datetime) -> Line:
+    """Delete the person's links; the sessions they opened go with them, and whatever such a session holds open closes."""
+    assert isinstance(person, Person)
+    rows = queries.links_of_person(person).count()
+    queries.links_of_person(person).delete()
+    send_access_changed(tenant_id=person.tenant_id, person_id=person.pk)
+    return Line("tenants.LinkSecret", Outcome.DONE, rows)
+
+
+def export_guest_sessions(person: Model) -> Iterator[dict[str, Any]]:
+    """When the person came by a link."""
+    assert isinstance(person, Person)
+    for session in queries.guest_sessions_of_person(person):
+        yield {"created_at": session.created_at, "expires_at": session.expires_at, "ended_at": session.ended_at}
+
+
+def erase_guest_sessions(person: Model, at: datetime) -> Line:
+    """Delete the person's sessions; whatever they hold open closes."""
+    assert isinstance(person, Person)
+    rows = queries.guest_sessions_of_person(person).delete()[0]
+    send_access_changed(tenant_id=person.tenant_id, person_id=person.pk)
+    return Line("tenants.GuestSession", Outcome.DONE, rows)
+
+
 declare("tenants.Tenant", fields("id slug name contact_email created_at", FRAME))
 declare(
     "tenants.Person",
@@ -90,3 +128,16 @@ declare(
     erase=keep_account,
 )
 declare("tenants.ApiKey", fields("id tenant name scopes created_at expires_at revoked_at last_used_on secret_hash", API_SECRET))
+declare(
+    "tenants.LinkSecret",
+    fields("id tenant", FRAME) | fields("person kind subject_id created_at expires_at revoked_at stolen", LINK) | fields("secret_hash", LINK_SECRET),
+    export=export_links,
+    erase=erase_links,
+)
+declare(
+    "tenants.GuestSession",
+    fields("id tenant", FRAME) | fields("person link created_at expires_at ended_at", VISIT) | fields("token_hash", VISIT_SECRET),
+    export=export_guest_sessions,
+    erase=erase_guest_sessions,
+)
+declare("tenants.OutboxRow", fields("id tenant task arguments due_at tries done_at parked_at", WORK))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from uuid import UUID
 
 from django.db.models import QuerySet
 
-from .models import ApiKey, Membership, Person
+from .models import ApiKey, GuestSession, LinkSecret, Membership, OutboxRow, Person, Tenant, User
 
 
 def people(tenant_id: UUID) -> QuerySet[Person]:
@@ -27,3 +28,61 @@ def memberships_of_user(user_id: UUID) -> QuerySet[Membership]:
 def key_by_hash(secret_hash: bytes) -> ApiKey | None:
     """The API key whose secret has this SHA-256, whatever its state, or None."""
     return ApiKey.objects.select_related("tenant").filter(secret_hash=secret_hash).first()
+
+
+def owners_of(tenant_id: UUID) -> QuerySet[Membership]:
+    return Membership.objects.filter(tenant_id=tenant_id, role=Membership.Role.OWNER)
+
+
+def membership_in(tenant: Tenant, user: User) -> Membership | None:
+    return Membership.objects.filter(tenant=tenant, user=user).first()
+
+
+def tenant(tenant_id: UUID) -> Tenant | None:
+    """The tenant that a ticket or a task names, or None."""
+    return Tenant.objects.filter(pk=tenant_id).first()
+
+
+def person(person_id: UUID | str) -> Person | None:
+    """Somebody of the current tenant who was not erased, or None."""
+    found: Person | None = Person.objects.filter(pk=person_id, erased_at=None).first()
+    return found
+
+
+def person_by_address(email: str) -> Person | None:
+    """Whoever of the current tenant has this address, or None."""
+    found: Person | None = Person.objects.filter(email__iexact=email, erased_at=None).first()
+    return found
+
+
+def link_by_hash(secret_hash: bytes) -> LinkSecret | None:
+    """The personal link whose secret has this SHA-256, whatever its state, or None."""
+    return LinkSecret.objects.select_related("tenant").filter(secret_hash=secret_hash).first()
+
+
+def links_to(subject_id: UUID) -> QuerySet[LinkSecret]:
+    """Every link that was issued for one thing, newest first."""
+    return LinkSecret.objects.filter(subject_id=subject_id).order_by("-created_at")
+
+
+def guest_session_by_hash(token_hash: bytes) -> GuestSession | None:
+    """The guest session whose token has this SHA-256, with its tenant and link, whatever its state, or None."""
+    return GuestSession.objects.select_related("tenant", "link").filter(token_hash=token_hash).first()
+
+
+def links_of_person(person: Person) -> QuerySet[LinkSecret]:
+    return LinkSecret.objects.filter(person=person).order_by("created_at")
+
+
+def guest_sessions_of_person(person: Person) -> QuerySet[GuestSession]:
+    return GuestSession.objects.filter(person=person).order_by("created_at")
+
+
+def work(row_id: UUID | str) -> QuerySet[OutboxRow]:
+    """One promise of the outbox as a set, for conditional updates."""
+    return OutboxRow.objects.filter(pk=row_id)
+
+
+def work_due(at: datetime) -> QuerySet[OutboxRow]:
+    """Every promise whose time has come, oldest first."""
+    return OutboxRow.objects.filter(done_at=None, parked_at=None, due_at__lte=at).order_by("due_at")

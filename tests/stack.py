@@ -45,6 +45,7 @@ def commands(port: int) -> dict[str, list[str]]:
     """Every door of the house: name -> command line."""
     python, site = sys.executable, "cleac_site.asgi:application"
     return {
+        "media": [python, "-m", "cleac_site.mediaworker"],
         "jobs": [python, "-m", "celery", "-A", "cleac_site.celery", "worker", "--beat", "--pool", "solo", "-l", "warning"],
         "web": [python, "-m", "daphne", "-v", "0", "--no-server-name", "-b", "127.0.0.1", "-p", str(port), site],
     }

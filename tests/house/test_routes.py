@@ -36,6 +36,8 @@ def test_only_the_listed_pages_are_public() -> None:
         "readyz",
         "security_txt",
         "demo_sign_in",
+        "link",
+        "link_open",
         "api_schema",
     }
 

@@ -1,0 +1,179 @@
+"""The call's socket: between the page and the services on one side, between the page and the media worker's pipe on the other."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+from django.conf import settings
+
+from consent import queries as asked
+from tenants.errors import Refused
+
+from .. import placement, protocol, queries, services
+from ..media import wire
+from ..models import Participant, Ticket
+from .base import Socket, in_thread
+from .seat import Gone, Present, Seat, decide
+
+logger = logging.getLogger(__name__)
+State = Participant.State
+
+# What the page is told when its pipe closes; for whatever is not named here it comes back with a new ticket.
+REASONS = frozenset({"ended", "removed", "signed-out", "replaced"})
+
+
+class CallConsumer(Socket):
+    """Passes media messages to the worker and the worker's to the page; everything else it carries out itself."""
+
+    kind = Ticket.Kind.CALL
+    sent = protocol.CALL_SENT
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._pipe: wire.Connection | None = None
+        self._waiting: list[protocol.Waiter] = []
+
+    @property
+    def _seat(self) -> Seat:
+        assert self.seat is not None
+        return self.seat
+
+    async def started(self) -> None:
+        await self.tell(await in_thread(self._seat.act, welcome))
+        self._pipe = await self._connected()
+        self.watch(self._pump(self._pipe), "pipe")
+        await self.looked()
+
+    async def _connected(self) -> wire.Connection:
+        """The pipe to the worker that carries the call. Raises Gone("worker-lost") when there is none; the page tries again."""
+        seat = self._seat
+        try:
+            place = await in_thread(placement.worker_for, seat.call_id, seat.tenant)
+            token = wire.participant_token(
+                settings.CLEAC.pipe_key.get_secret_value().encode(),
+                address=place.address,
+                tenant=seat.tenant.pk,
+                call=seat.call_id,
+                participant=seat.participant_id,
+                fence=place.fence,
+                epoch=seat.epoch,
+                now=time.time(),
+            )
+            return await wire.connect(place.address, token)
+        except Refused as refused:
+            logger.warning("no pipe: %s", refused.code)
+            raise Gone("worker-lost") from None
+
+    async def _pump(self, pipe: wire.Connection) -> None:
+        """Worker to page, until the pipe closes."""
+        reason = "worker-lost"
+        try:
+            async for message in pipe.messages():
+                if message.get("kind") == "closed":
+                    told = message.get("reason")
+                    reason = told if isinstance(told, str) and told in REASONS else "worker-lost"
+                    break
+                if message.get("kind") in protocol.FROM_WORKER:
+                    await self.pass_on(message)
+        except Refused as refused:
+            logger.warning("pipe closed: %s", refused.code)
+        # The worker knows that somebody is out, the database why.
+        await self.look()
+        await self.end(reason)
+
+    async def looked(self) -> None:
+        waiting = await in_thread(self._seat.act, who_waits)
+        if waiting != self._waiting:
+            self._waiting = waiting
+            await self.tell(protocol.Waiting(waiting))
+
+    async def stopped(self) -> None:
+        if self._pipe is not None:
+            self._pipe.close()
+
+    # Media: to the worker
+
+    async def _to_worker(self, message: protocol.Message) -> None:
+        await in_thread(self._seat.act, may_speak)
+        if self._pipe is None or not self._pipe.send(protocol.written(message)):
+            raise Gone("worker-lost")
+
+    on_publish = on_subscribed = on_restart = on_mute = _to_worker
+
+    # The person's own
+
+    async def on_decide(self, message: protocol.Decide) -> None:
+        await in_thread(self._seat.act, lambda present: decide(present, message.purpose, message.granted, "room"))
+
+    async def on_leave(self, message: protocol.Leave) -> None:
+        await in_thread(self._seat.act, leave)
+        raise Gone("left")
+
+    # The host's
+
+    async def on_admit(self, message: protocol.Admit) -> None:
+        await self._as_host(message.participant, services.admit)
+
+    async def on_deny(self, message: protocol.Deny) -> None:
+        await self._as_host(message.participant, services.deny)
+
+    async def on_remove(self, message: protocol.Remove) -> None:
+        await self._as_host(message.participant, services.remove)
+
+    async def on_end(self, message: protocol.End) -> None:
+        await in_thread(self._seat.act, end)
+        raise Gone("ended")
+
+    async def _as_host(self, participant_id: str, step: Callable[..., object]) -> None:
+        def act(present: Present) -> None:
+            _require_host(present)
+            other = queries.participant_in(present.participant.call, participant_id)
+            step(participant=other, by=present.actor, at=present.at)
+
+        await in_thread(self._seat.act, act)
+        await self.look()
+
+
+def may_speak(present: Present) -> None:
+    """Raises Gone unless the participant is let in."""
+    state = present.participant.state
+    if state not in queries.IN_THE_CALL:
+        raise Gone("replaced" if state == State.LEFT else "removed")
+
+
+def welcome(present: Present) -> protocol.Welcome:
+    """The first message: the call, and oneself. Raises Gone unless let in."""
+    may_speak(present)
+    participant = present.participant
+    marks = asked.marks(participant.call_id).get(str(participant.person_id), {})
+    own = protocol.Person(str(participant.pk), participant.person.name, participant.role, False, False, False, marks)
+    started_at = participant.call.started_at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return protocol.Welcome(str(participant.pk), participant.call.meeting.title, started_at, [own], {"ice_servers": []})
+
+
+def who_waits(present: Present) -> list[protocol.Waiter]:
+    """Those before the door, for a host; nobody for everybody else. Raises Gone unless let in."""
+    may_speak(present)
+    if not present.is_host:
+        return []
+    return [protocol.Waiter(str(one.pk), one.person.name) for one in queries.waiting(present.participant.call)]
+
+
+def leave(present: Present) -> None:
+    """Go, by one's own wish."""
+    services.leave(participant=present.participant, by=present.actor, at=present.at)
+
+
+def end(present: Present) -> None:
+    """End the call for everybody. Raises Refused("not-allowed", 403) unless a host asks."""
+    _require_host(present)
+    services.end(call=present.participant.call, by=present.actor, at=present.at)
+
+
+def _require_host(present: Present) -> None:
+    may_speak(present)
+    if not present.is_host:
+        raise Refused("not-allowed", 403)

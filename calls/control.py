@@ -1,0 +1,245 @@
+"""The database side of the media worker: one thread, asked and answering with plain values (`calls.media.orders`).
+
+Every two seconds it says that the worker lives, renews the leases, and reads each call again: who is let in, what is permitted,
+whether it has ended. A note only makes it read sooner, so a lost note delays and never prevents. When the database does not
+answer, nothing is carried over in silence: each call is reported as unconfirmed, with the moment up to which it was confirmed.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from uuid import UUID
+
+from django.db import Error as DatabaseError
+from django.db import connection, connections
+
+from consent import gate
+from consent import queries as consent
+from tenants import scope
+from tenants.errors import Refused
+from tenants.permissions import Actor
+
+from . import placement, queries, services
+from .media import faults
+from .media.orders import Admitted, Answer, CallView, Joined, Left, Look, Lost, Order, Release, Unconfirmed
+from .models import Participant
+
+log = logging.getLogger(__name__)
+
+EVERY = 2.0  # seconds between two heartbeats
+SILENCE = "3s"  # after which PostgreSQL gives up a statement of ours: less than half a lease
+UNWRITTEN = 10_000  # arrivals and departures kept while the database is away
+ACTOR = Actor.job("media-worker")
+Wish = Callable[[UUID], object | None]
+
+
+class Control(threading.Thread):
+    """Registers the worker, keeps its leases and reads its calls until `stop`.
+
+    `answer` is called in this thread; hand over with `loop.call_soon_threadsafe`. `wish` reads the recording side's value of one
+    call, inside its tenant's scope.
+    """
+
+    def __init__(self, address: str, answer: Callable[[Answer], None], wish: Wish | None = None) -> None:
+        super().__init__(name="control", daemon=True)  # a database that hangs must not keep a stopped worker alive
+        self.worker_id: UUID | None = None
+        self._address = address
+        self._answer = answer
+        self._wish = wish
+        self._inbox: queue.SimpleQueue[Order | None] = queue.SimpleQueue()
+        self._draining = threading.Event()
+        self._stopping = False
+        self._due = 0.0
+        self._held: dict[UUID, placement.Held] = {}
+        self._lease_until = 0.0
+        self._confirmed: dict[UUID, float] = {}
+        self._asked: set[UUID] = set()
+        self._unknown: set[UUID] = set()
+        self._unwritten: deque[Joined | Left | Release] = deque(maxlen=UNWRITTEN)
+
+    def ask(self, order: Order) -> None:
+        """Any thread: put an order. Never waits."""
+        self._inbox.put(order)
+
+    def drain(self) -> None:
+        """Any thread: take no new calls from now on."""
+        self._draining.set()
+        self._inbox.put(None)
+
+    def stop(self, patience: float) -> None:
+        """Write what was ordered, give every lease back, end; waits at most `patience` seconds for it."""
+        self._stopping = True
+        self._inbox.put(None)
+        self.join(patience)
+
+    def run(self) -> None:
+        told_draining = False
+        while not self._stopping:
+            self._collect()
+            if self._draining.is_set() and not told_draining:
+                told_draining, self._due = True, 0.0
+            self._safely(self._step)
+        self._collect()
+        self._safely(self._write)
+        self._safely(self._retire)
+        connections.close_all()
+
+    def _collect(self) -> None:
+        """Wait for orders until the next heartbeat is due; take all that are there. Several looks at one call become one."""
+        wait = max(0.0, self._due - time.monotonic()) if not self._stopping else 0.0
+        try:
+            order = self._inbox.get(timeout=wait) if wait else self._inbox.get_nowait()
+            while True:
+                if isinstance(order, Look):
+                    self._note(order)
+                elif order is not None:
+                    self._unwritten.append(order)
+                order = self._inbox.get_nowait()
+        except queue.Empty:
+            return
+
+    def _note(self, look: Look) -> None:
+        call_id = UUID(look.call_id)
+        self._asked.add(call_id)
+        held = self._held.get(call_id)
+        if held is None or held.fence < look.fence:
+            self._unknown.add(call_id)
+
+    def _safely(self, work: Callable[[], None]) -> None:
+        """Do it; when the database does not answer, say so for every call and try again with the next heartbeat."""
+        try:
+            work()
+        except DatabaseError as error:
+            log.warning("the database does not answer: %s", type(error).__name__)
+            connection.close()
+            self._due = time.monotonic() + EVERY
+            self._report_unconfirmed()
+
+    def _report_unconfirmed(self) -> None:
+        now = time.monotonic()
+        for call_id in self._held.keys() | self._asked:
+            self._answer(Unconfirmed(str(call_id), self._confirmed.get(call_id, 0.0), now))
+        self._asked.clear()
+        self._unknown.clear()
+
+    def _step(self) -> None:
+        if time.monotonic() >= self._due:
+            self._beat()
+            self._asked |= self._held.keys()
+        elif self._unknown:
+            self._renew()
+        self._write()
+        while self._asked:
+            self._look(self._asked.pop())
+
+    def _beat(self) -> None:
+        started = time.monotonic()
+        if connection.vendor == "postgresql":
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT set_config('statement_timeout', %s, false)", [SILENCE])
+        if self.worker_id is None:
+            self.worker_id = placement.register(self._address)
+        placement.beat(self.worker_id, self._address, draining=self._draining.is_set())
+        self._renew()
+        self._due = started + EVERY
+
+    def _renew(self) -> None:
+        """Lengthen all leases and find what was placed here since; report what is lost."""
+        if self.worker_id is None:
+            return
+        started = time.monotonic()
+        mine = {held.call_id: held for held in placement.held(self.worker_id)}
+        still = placement.renew(self.worker_id, mine)
+        self._lease_until = started + placement.LEASE.total_seconds()
+        for call_id in self._held.keys() - still:
+            self._lose(call_id, started)
+        self._held = {call_id: held for call_id, held in mine.items() if call_id in still}
+        self._unknown.clear()
+
+    def _lose(self, call_id: UUID, read_at: float) -> None:
+        self._confirmed.pop(call_id, None)
+        self._answer(Lost(str(call_id), read_at))
+
+    def _look(self, call_id: UUID) -> None:
+        started = time.monotonic()
+        held = self._held.get(call_id)
+        if held is None:
+            self._lose(call_id, started)
+            return
+        try:
+            view = self._view(held, started)
+        except DatabaseError:
+            self._asked.add(call_id)
+            raise
+        except Exception as error:
+            # One call that cannot be read must not hide the others; nothing is known of it, so nothing is confirmed.
+            faults.record(error, f"call {call_id} cannot be read")
+            self._answer(Unconfirmed(str(call_id), self._confirmed.get(call_id, 0.0), started))
+            return
+        self._confirmed[call_id] = started
+        self._answer(view)
+        if view.ended:
+            self._give_back(call_id)
+
+    def _view(self, held: placement.Held, started: float) -> CallView:
+        """One call read in one transaction of its tenant."""
+        with scope.entered(held.tenant):
+            call = queries.call(held.call_id)
+            entered = list(queries.participants(call)) if call else []
+            people = {p.pk: p for p in entered if p.state in queries.IN_THE_CALL}
+            return CallView(
+                call_id=str(held.call_id),
+                tenant_id=str(held.tenant.pk),
+                fence=held.fence,
+                read_at=started,
+                lease_until=self._lease_until,
+                people={str(pk): Admitted(str(p.person_id), p.person.name, p.role, p.epoch) for pk, p in people.items()},
+                left=frozenset(str(p.pk) for p in entered if p.state == Participant.State.LEFT),
+                permits=gate.permits(held.call_id),
+                marks=consent.marks(held.call_id),
+                ended=call is None or call.ended_at is not None,
+                wish=self._wish(held.call_id) if self._wish else None,
+            )
+
+    def _give_back(self, call_id: UUID) -> None:
+        if self.worker_id is not None:
+            placement.release(self.worker_id, [call_id])
+        self._held.pop(call_id, None)
+        self._confirmed.pop(call_id, None)
+
+    def _write(self) -> None:
+        """Write down who came and went, in order. What the database does not take now stays for the next time."""
+        while self._unwritten:
+            order = self._unwritten[0]
+            held = self._held.get(UUID(order.call_id))
+            # After the lease is lost the next worker writes this call's history, not we.
+            if held is not None and held.fence == order.fence:
+                if isinstance(order, Release):
+                    self._give_back(held.call_id)
+                else:
+                    self._write_down(held, order)
+            self._unwritten.popleft()
+
+    def _write_down(self, held: placement.Held, order: Joined | Left) -> None:
+        service = services.joined if isinstance(order, Joined) else services.left
+        try:
+            with scope.entered(held.tenant):
+                participant = queries.participant(UUID(order.participant_id))
+                if participant is not None and participant.epoch == order.epoch:
+                    service(participant=participant, by=ACTOR, at=order.at)
+        except Refused as refused:
+            log.warning("%s was not written: %s", type(order).__name__, refused.code)
+        except DatabaseError:
+            raise
+        except Exception as error:
+            # What cannot be written about one participant must not end the calls of all.
+            faults.record(error, f"{type(order).__name__} was not written")
+
+    def _retire(self) -> None:
+        if self.worker_id is not None:
+            placement.retire(self.worker_id)

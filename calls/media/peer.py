@@ -1,0 +1,375 @@
+"""The only door to aiortc, aioice and pylibsrtp.
+
+A `Link` is the server's end of one peer connection: ICE-lite credentials, DTLS as server, SRTP. It has no receiver and no
+decoder (D10). Private names of aiortc used here, and held by one contract test: `_rx_srtp`, `_tx_srtp`, `_set_role`,
+`_create_ssl_context`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
+from functools import cached_property
+from typing import Any, Protocol, cast
+
+import pylibsrtp
+from aioice import stun
+from aiortc.rtcdtlstransport import (
+    SRTP_AEAD_AES_128_GCM,
+    SRTP_AEAD_AES_256_GCM,
+    RTCCertificate,
+    RTCDtlsFingerprint,
+    RTCDtlsParameters,
+    RTCDtlsTransport,
+    SRTPProtectionProfile,
+)
+from aiortc.rtcicetransport import RTCIceTransport
+from aiortc.rtcrtpreceiver import NackGenerator, StreamStatistics
+from aiortc.rtp import (
+    RTCP_PSFB_APP,
+    RTCP_PSFB_FIR,
+    RTCP_PSFB_PLI,
+    RTCP_RTPFB_NACK,
+    AnyRtcpPacket,
+    RtcpByePacket,
+    RtcpPacket,
+    RtcpPsfbPacket,
+    RtcpReceiverInfo,
+    RtcpRrPacket,
+    RtcpRtpfbPacket,
+    RtcpSdesPacket,
+    RtcpSenderInfo,
+    RtcpSourceInfo,
+    RtcpSrPacket,
+    RtpPacket,
+    pack_remb_fci,
+)
+from OpenSSL import SSL
+
+__all__ = [
+    "AEAD_PROFILES",
+    "RTCP_PSFB_APP",
+    "RTCP_PSFB_FIR",
+    "RTCP_PSFB_PLI",
+    "RTCP_RTPFB_NACK",
+    "Address",
+    "AnyRtcpPacket",
+    "Carrier",
+    "Certificate",
+    "Link",
+    "NackGenerator",
+    "RtcpByePacket",
+    "RtcpPsfbPacket",
+    "RtcpReceiverInfo",
+    "RtcpRrPacket",
+    "RtcpRtpfbPacket",
+    "RtcpSdesPacket",
+    "RtcpSenderInfo",
+    "RtcpSourceInfo",
+    "RtcpSrPacket",
+    "RtpPacket",
+    "StreamStatistics",
+    "authentic_stun",
+    "pack_remb_fci",
+    "parse_rtcp",
+    "stun",
+]
+
+_log = logging.getLogger(__name__)
+
+Address = tuple[str, int]
+AEAD_PROFILES = [SRTP_AEAD_AES_256_GCM, SRTP_AEAD_AES_128_GCM]
+AEAD_SUITES = b"ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-CHACHA20-POLY1305"
+# libsrtp keeps some 6 KB per sender for as long as the connection lives, so their number is bounded before it sees them (F4).
+# A sender cannot be forgotten in between: a browser that takes up an old SSRC goes on with its old packet index.
+MOST_SENDERS = 256
+MOST_REPORTERS = 16
+MOST_HANDSHAKE_DATAGRAMS = 64
+MOST_HELD_BACK = 8
+
+
+class Certificate(RTCCertificate):
+    """One per worker process, in memory only; AEAD suites and SRTP profiles whatever the library would also offer."""
+
+    def _create_ssl_context(self, srtp_profiles: list[SRTPProtectionProfile]) -> SSL.Context:
+        context = super()._create_ssl_context([profile for profile in AEAD_PROFILES if profile in srtp_profiles])
+        context.set_cipher_list(AEAD_SUITES)
+        context.set_options(SSL.OP_NO_RENEGOTIATION)
+        return context
+
+
+def parse_rtcp(raw: bytes) -> list[AnyRtcpPacket]:
+    """Every packet of a compound (RFC 3550 section 6). Raises ValueError, and nothing else, on malformed input."""
+    try:
+        return RtcpPacket.parse(raw)
+    except Exception as fault:
+        raise ValueError("malformed RTCP") from fault
+
+
+def authentic_stun(raw: bytes, key: str) -> stun.Message:
+    """A STUN message whose MESSAGE-INTEGRITY was made with `key` (RFC 8489 section 14.5).
+
+    Raises ValueError("malformed") or ValueError("forged"), and nothing else.
+    """
+    try:
+        message = stun.parse_message(raw)
+        genuine = message.check_message_integrity(key.encode())
+    except Exception as fault:
+        raise ValueError("malformed") from fault
+    if not genuine:
+        raise ValueError("forged")
+    return message
+
+
+class Carrier(Protocol):
+    """What a link needs from the socket: `edge.Edge`."""
+
+    counters: Counter[str]
+    certificate: Certificate
+    clock: Callable[[], float]
+
+    def send(self, data: bytes, address: Address) -> bool:
+        """Send one datagram; False when the socket is full."""
+
+    def listen(self, ufrag: str, link: Link) -> None:
+        """From now on checks for `ufrag` belong to `link`."""
+
+    def retire(self, ufrag: str) -> None:
+        """Checks for `ufrag` belong to nobody."""
+
+    def forget(self, link: Link) -> None:
+        """Drop every address and credential of `link`."""
+
+
+class Link:
+    """The server's end of one peer connection, over the worker's one socket.
+
+    States, told through `on_state`: `connecting`, `connected`, then `failed` or `closed`. `on_rtp(clear, arrived)` and
+    `on_rtcp(clear)` are called in the packet path. `admits(sealed)` sees the clear header of a sealed packet and decides
+    whether its SSRC may reach SRTP at all (one per declared m-line, F4).
+    """
+
+    role = "controlled"
+
+    def __init__(
+        self,
+        carrier: Carrier,
+        on_rtp: Callable[[bytes, float], None],
+        on_rtcp: Callable[[bytes], None],
+        on_state: Callable[[str], None],
+        admits: Callable[[bytes], bool],
+    ) -> None:
+        self._carrier, self._on_rtp, self._on_rtcp, self._on_state, self._admits = carrier, on_rtp, on_rtcp, on_state, admits
+        self._inbox: asyncio.Queue[bytes | None] = asyncio.Queue(MOST_HANDSHAKE_DATAGRAMS)
+        self._held: deque[bytes] = deque(maxlen=MOST_HELD_BACK)
+        self._credentials: dict[str, str] = {}
+        self._senders: set[int] = set()
+        self._reporters: set[int] = set()
+        self._used_ssrcs: set[int] = set()
+        self._handshake: asyncio.Task[None] | None = None
+        self._stopping: asyncio.Task[None] | None = None
+        self.session = secrets.randbits(62)
+        self.address: Address | None = None
+        self.remote: tuple[str, str] | None = None
+        self.checked_at = carrier.clock()
+        self.closed = False
+        self.ufrag = self.pwd = ""
+        self.rtcp_ssrc = self.fresh_ssrc()
+        self.restart()
+        self._dtls = RTCDtlsTransport(cast(RTCIceTransport, self), [carrier.certificate])
+        self._dtls._set_role("server")
+        self._dtls.on("statechange", self._changed)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 fingerprint of the certificate, as SDP writes it (RFC 8122)."""
+        return next(f.value for f in self._dtls.getLocalParameters().fingerprints if f.algorithm == "sha-256")
+
+    @property
+    def state(self) -> str:
+        """`new`, `connecting`, `connected`, `failed` or `closed`."""
+        return "closed" if self.closed else self._dtls.state
+
+    def restart(self) -> None:
+        """ICE restart (RFC 8445 section 9): fresh credentials on the same DTLS session.
+
+        The credentials in use stay valid until a check with the new ones passed; others of before are void.
+        """
+        for ufrag in [known for known in self._credentials if known != self._in_use]:
+            self._carrier.retire(ufrag)
+            del self._credentials[ufrag]
+        self.ufrag, self.pwd = secrets.token_hex(4), secrets.token_hex(16)
+        self._credentials[self.ufrag] = self.pwd
+        self._carrier.listen(self.ufrag, self)
+
+    @property
+    def _in_use(self) -> str:
+        return next(iter(self._credentials), "")
+
+    def password(self, ufrag: str) -> str:
+        """The password that belongs to one of this link's own fragments."""
+        return self._credentials[ufrag]
+
+    def checked(self, ufrag: str) -> None:
+        """A valid check with `ufrag` came in: consent is fresh (RFC 7675), and what was valid before that fragment is void."""
+        self.checked_at = self._carrier.clock()
+        while self._in_use != ufrag and ufrag in self._credentials:
+            old = self._in_use
+            self._carrier.retire(old)
+            del self._credentials[old]
+
+    def move(self, address: Address) -> None:
+        """Send to `address` from now on; what the handshake held back goes first."""
+        self.address = address
+        while self._held:
+            self._carrier.send(self._held.popleft(), address)
+
+    def start(self, fingerprints: Iterable[tuple[str, str]]) -> None:
+        """Wait for the other side's handshake; only a certificate with these (algorithm, value) fingerprints is accepted."""
+        if self._handshake is None and not self.closed:
+            parameters = RTCDtlsParameters(fingerprints=[RTCDtlsFingerprint(name, value) for name, value in fingerprints])
+            self._handshake = asyncio.get_running_loop().create_task(self._shake(parameters))
+
+    async def _shake(self, parameters: RTCDtlsParameters) -> None:
+        try:
+            await self._dtls.start(parameters)
+        except Exception:
+            _log.exception("a DTLS handshake broke")
+            self._end("failed")
+
+    def _changed(self) -> None:
+        state = self._dtls.state
+        if state in ("failed", "closed"):
+            self._end(state)
+        elif not self.closed:
+            self._on_state(state)
+
+    def _end(self, state: str) -> None:
+        if not self.closed:
+            self.close()
+            self._on_state(state)
+
+    def expire(self) -> None:
+        """Consent to send has lapsed: nothing more goes out, not even a farewell; told as `closed`."""
+        self.address = None
+        self._end("closed")
+
+    def close(self) -> None:
+        """Say goodbye and stop; `wait_closed` waits for it. Nothing is told through `on_state`."""
+        if self.closed:
+            return
+        self.closed = True
+        self._carrier.forget(self)
+        self._held.clear()
+        self._stopping = asyncio.get_running_loop().create_task(self._stop())
+
+    async def _stop(self) -> None:
+        if self._handshake is not None and not self._handshake.done():
+            self._handshake.cancel()
+        await self._dtls.stop()
+        self.address = None
+
+    async def wait_closed(self) -> None:
+        """Return when everything that `close` began is done."""
+        waiting: list[asyncio.Task[Any]] = [task for task in (self._stopping, self._handshake) if task is not None]
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+    # What RTCDtlsTransport asks of the transport below it.
+    async def _recv(self) -> bytes:
+        data = await self._inbox.get()
+        if data is None:
+            raise ConnectionError
+        return data
+
+    async def _send(self, data: bytes) -> None:
+        if self.address is not None:
+            self._carrier.send(data, self.address)
+        elif not self.closed:
+            self._held.append(data)
+
+    # The packet path: no task switch per packet.
+    def feed(self, data: bytes) -> None:
+        """One datagram from an address that was proven to be this link's; demultiplexed as RFC 7983 says."""
+        first = data[0]
+        if 127 < first < 192:
+            self._feed_srtp(data)
+        elif 19 < first < 64:
+            try:
+                self._inbox.put_nowait(data)
+            except asyncio.QueueFull:
+                self._carrier.counters["dtls-overflow"] += 1
+        else:
+            self._carrier.counters["not-media"] += 1
+
+    def _feed_srtp(self, data: bytes) -> None:
+        counters, session = self._carrier.counters, self._dtls._rx_srtp
+        if session is None or len(data) < 12:
+            counters["srtp-early" if session is None else "rtp-malformed"] += 1
+            return
+        control = 192 <= data[1] <= 223
+        sender = int.from_bytes(data[4:8] if control else data[8:12])
+        if not (self._may_report(sender) if control else self._may_send(sender) and self._admits(data)):
+            counters["ssrc-undeclared"] += 1
+            return
+        try:
+            clear = session.unprotect_rtcp(data) if control else session.unprotect(data)
+        except (pylibsrtp.Error, ValueError):
+            counters["srtp-refused"] += 1
+            return
+        if control:
+            if sender not in self._senders:
+                self._reporters.add(sender)
+            self._on_rtcp(clear)
+        else:
+            self._senders.add(sender)
+            self._on_rtp(clear, self._carrier.clock())
+
+    def _may_send(self, sender: int) -> bool:
+        return sender in self._senders or len(self._senders) < MOST_SENDERS
+
+    def _may_report(self, sender: int) -> bool:
+        return sender in self._senders or sender in self._reporters or len(self._reporters) < MOST_REPORTERS
+
+    def send_rtp(self, clear: bytes) -> bool:
+        """Seal and send; False when it did not go out, and this listener needs a key frame."""
+        session = self._dtls._tx_srtp
+        if session is None or self.address is None:
+            return False
+        try:
+            sealed = session.protect(clear)
+        except (pylibsrtp.Error, ValueError):
+            self._carrier.counters["srtp-unsent"] += 1
+            return False
+        return self._carrier.send(sealed, self.address)
+
+    def send_rtcp(self, clear: bytes) -> bool:
+        """Seal and send control packets; False when they did not go out."""
+        session = self._dtls._tx_srtp
+        if session is None or self.address is None:
+            return False
+        try:
+            sealed = session.protect_rtcp(clear)
+        except (pylibsrtp.Error, ValueError):
+            self._carrier.counters["srtp-unsent"] += 1
+            return False
+        return self._carrier.send(sealed, self.address)
+
+    def fresh_ssrc(self) -> int:
+        """An SSRC that this link never sent with: SRTP must not see one twice under one key (RFC 7714 section 9)."""
+        ssrc = secrets.randbelow(0xFFFFFFFF) + 1
+        while ssrc in self._used_ssrcs:
+            ssrc = secrets.randbelow(0xFFFFFFFF) + 1
+        self._used_ssrcs.add(ssrc)
+        return ssrc
+
+    def retire(self, ssrc: int) -> None:
+        """No packet will be sent with `ssrc` again: free what SRTP keeps for it."""
+        session = self._dtls._tx_srtp
+        if session is not None:
+            try:
+                session.remove_stream(ssrc)
+            except pylibsrtp.Error:
+                self._carrier.counters["srtp-unused"] += 1

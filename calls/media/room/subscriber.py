@@ -1,0 +1,209 @@
+"""What one member receives: the connection that we offer, one offer in flight, and its m-lines (slots)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .. import sdp
+from ..forward import Copy
+from ..peer import (
+    RTCP_PSFB_FIR,
+    RTCP_PSFB_PLI,
+    RTCP_RTPFB_NACK,
+    AnyRtcpPacket,
+    Link,
+    RtcpPsfbPacket,
+    RtcpRrPacket,
+    RtcpRtpfbPacket,
+    RtcpSrPacket,
+    parse_rtcp,
+)
+from .publisher import Track
+
+if TYPE_CHECKING:
+    from .member import Member
+
+
+class Slot:
+    """One m-line, used again for the next track of its kind, then with a fresh SSRC: no two sources share one.
+
+    States: free (no track), offered (a track, not flowing), flowing.
+    """
+
+    def __init__(self, mid: str, kind: str) -> None:
+        self.mid, self.kind = mid, kind
+        self.track: Track | None = None
+        self.ssrc: int | None = None
+        self.agreed = self.flowing = False
+
+    def line(self) -> sdp.Line:
+        """How our offer describes it."""
+        if self.track is None:
+            return sdp.Line(self.mid, self.kind)
+        return sdp.Line(self.mid, self.kind, self.track.participant, self.track.source, self.ssrc)
+
+
+class Subscriber:
+    """The connection that we offer to a member. Media flows into a slot once its offer was answered and DTLS stands."""
+
+    def __init__(self, member: Member) -> None:
+        self.member = member
+        self.slots: list[Slot] = []
+        self.closing: list[Link] = []
+        self.link: Link | None = None
+        self._rev = 0
+        self._in_flight: dict[str, int | None] | None = None
+        self._dirty = False
+        self._gone = False
+        self._fingerprints: tuple[tuple[str, str], ...] = ()
+
+    # What is to be received.
+    def subscribe(self, track: Track) -> None:
+        """Give `track` a slot and offer it."""
+        slot = next((slot for slot in self.slots if slot.track is None and slot.kind == track.kind), None)
+        if slot is None:
+            slot = Slot(str(len(self.slots)), track.kind)
+            self.slots.append(slot)
+        slot.track, slot.ssrc = track, self._connection().fresh_ssrc()
+        slot.agreed = slot.flowing = False
+        self._negotiate()
+
+    def unsubscribe(self, track: Track) -> None:
+        """Free the slot of `track`, at once, and offer it as inactive."""
+        for slot in self.slots:
+            if slot.track is track:
+                self._stop(slot)
+                slot.track = slot.ssrc = None
+                self._negotiate()
+
+    def _stop(self, slot: Slot) -> None:
+        if slot.track is not None and slot.flowing:
+            self.member.room.forwarder.remove(slot.track.key, self.member.participant)
+            if slot.track.ceiling is not None:
+                slot.track.ceiling.forget(self.member.participant)
+            if self.link is not None and slot.ssrc is not None:
+                self.link.retire(slot.ssrc)
+        slot.agreed = slot.flowing = False
+
+    def _connection(self) -> Link:
+        if self.link is None:
+            self.link = self.member.room.edge.link(lambda clear, arrived: None, self._on_rtcp, self._on_state)
+        return self.link
+
+    # One offer in flight.
+    def _negotiate(self) -> None:
+        """Offer the present slots, or remember to when the client has answered the offer in flight."""
+        if self._gone or not self.slots:
+            return
+        if self._in_flight is not None:
+            self._dirty = True
+            return
+        link, room = self._connection(), self.member.room
+        self._rev += 1
+        self._in_flight, self._dirty = {slot.mid: slot.ssrc for slot in self.slots}, False
+        ours = sdp.Transport(room.edge.host, room.edge.port, link.ufrag, link.pwd, link.fingerprint, link.session)
+        tracks = [
+            {"mid": slot.mid, "participant": slot.track.participant, "source": slot.track.source} for slot in self.slots if slot.track is not None
+        ]
+        text = sdp.offer([slot.line() for slot in self.slots], ours, self._rev)
+        self.member.send({"kind": "offer", "rev": self._rev, "sdp": text, "tracks": tracks})
+
+    def subscribed(self, rev: int, text: object) -> None:
+        """The client's answer. A stale one is ignored; a malformed one is Refused, and the offer stays in flight."""
+        offered = self._in_flight
+        if offered is None or rev != self._rev:
+            return
+        answer = sdp.parse_answer(text, list(offered))
+        link = self._connection()
+        link.remote = (answer.ufrag, answer.pwd)
+        if link.state == "new":
+            self._fingerprints = answer.fingerprints
+            link.start(answer.fingerprints)
+        self.member.room.edge.ask_waiting(link)
+        self._in_flight = None
+        accepted = {section.mid for section in answer.sections if section.receives}
+        for slot in self.slots:
+            if slot.track is not None and offered.get(slot.mid) == slot.ssrc:
+                slot.agreed = slot.mid in accepted
+        self._flow()
+        if self._dirty:
+            self._negotiate()
+
+    def restart(self) -> None:
+        """ICE restart, or a new connection when the old one is closed; either way a new offer, once none is in flight."""
+        if self.link is None or self.link.closed:
+            self._renew()
+        else:
+            self.link.restart()
+        self._negotiate()
+
+    def _renew(self) -> None:
+        """Start over with a new connection: what was agreed about the old one, its offer in flight included, is void."""
+        self.link, self._in_flight, self._dirty = None, None, False
+        for slot in self.slots:
+            if slot.track is not None:
+                slot.ssrc = self._connection().fresh_ssrc()
+
+    # Flow.
+    def _flow(self) -> None:
+        """Let media into every slot that is agreed. Only to a member: the roster is asked for every single copy."""
+        link, room = self.link, self.member.room
+        if link is None or link.state != "connected" or not room.is_member(self.member):
+            return
+        for slot in self.slots:
+            track = slot.track
+            if track is not None and slot.ssrc is not None and slot.agreed and not slot.flowing:
+                slot.flowing = True
+                room.forwarder.add(track.key, self.member.participant, Copy(link, slot.ssrc, slot.mid, track.participant))
+                track.want_key_frame()
+
+    def _on_state(self, state: str) -> None:
+        self.member.send({"kind": "state", "pc": "sub", "state": state})
+        if state == "connected":
+            self._flow()
+        elif state in ("failed", "closed"):
+            for slot in self.slots:
+                self._stop(slot)
+
+    def close(self) -> None:
+        """Nothing more is received; slots are not offered again."""
+        self._gone = True
+        for slot in self.slots:
+            self._stop(slot)
+        if self.link is not None:
+            self.link.close()
+            self.closing = [self.link]
+
+    # What the listener reports.
+    def _on_rtcp(self, clear: bytes) -> None:
+        try:
+            packets = parse_rtcp(clear)
+        except ValueError:
+            self.member.room.edge.counters["rtcp-malformed"] += 1
+            return
+        for packet in packets:
+            self._heed(packet, self.member.room.clock())
+
+    def _heed(self, packet: AnyRtcpPacket, now: float) -> None:
+        """Loss, key-frame requests and reports. A bandwidth estimate (REMB) is not heeded (D16)."""
+        if isinstance(packet, RtcpRrPacket | RtcpSrPacket):
+            for report in packet.reports:
+                track = self._flowing(report.ssrc)
+                if track is not None and track.ceiling is not None:
+                    track.ceiling.lost(self.member.participant, report.fraction_lost / 256, now)
+        elif isinstance(packet, RtcpRtpfbPacket) and packet.fmt == RTCP_RTPFB_NACK:
+            track = self._flowing(packet.media_ssrc)
+            if track is not None:
+                self.member.room.forwarder.resend(track.key, self.member.participant, packet.lost)
+        elif isinstance(packet, RtcpPsfbPacket) and packet.fmt in (RTCP_PSFB_PLI, RTCP_PSFB_FIR):
+            track = self._flowing(_target(packet))
+            if track is not None:
+                track.want_key_frame()
+
+    def _flowing(self, ssrc: int) -> Track | None:
+        return next((slot.track for slot in self.slots if slot.flowing and slot.ssrc == ssrc), None)
+
+
+def _target(packet: RtcpPsfbPacket) -> int:
+    """Which stream a PLI or FIR is about; FIR names it in its body (RFC 5104 section 4.3.1)."""
+    return packet.media_ssrc or int.from_bytes(packet.fci[:4])

@@ -1,0 +1,104 @@
+"""The small interface of anything that receives media, and the packet that it receives. Plain values, no Django, no library."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from struct import Struct
+from typing import Protocol
+
+_HEAD = Struct("!BBHLL")
+_ONE_BYTE_PROFILE = 0xBEDE
+_TWO_BYTE_PROFILE = 0x1000
+
+
+@dataclass(slots=True)
+class Packet:
+    """One RTP packet in clear (RFC 3550 section 5.1). `payload` is empty when the packet was padding only.
+
+    `extensions` maps the id that the publisher's offer gave to a header extension to its value (RFC 8285).
+    """
+
+    payload_type: int
+    marker: bool
+    sequence_number: int
+    timestamp: int
+    ssrc: int
+    payload: bytes
+    extensions: dict[int, bytes] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, raw: bytes) -> Packet:
+        """Read one packet; raises ValueError on anything that RFC 3550 or RFC 8285 does not allow."""
+        if len(raw) < _HEAD.size:
+            raise ValueError("shorter than an RTP header")
+        first, second, sequence_number, timestamp, ssrc = _HEAD.unpack_from(raw)
+        if first >> 6 != 2:
+            raise ValueError("not RTP version 2")
+        start, extensions = header_end(raw)
+        end = len(raw)
+        if first & 0x20:
+            padding = raw[-1]
+            if not 0 < padding <= end - start:
+                raise ValueError("padding does not fit")
+            end -= padding
+        return cls(second & 0x7F, bool(second & 0x80), sequence_number, timestamp, ssrc, raw[start:end], extensions)
+
+
+def header_end(raw: bytes) -> tuple[int, dict[int, bytes]]:
+    """Where the payload starts, and the header extensions. Works on sealed packets too: SRTP leaves the header in clear."""
+    if len(raw) < _HEAD.size:
+        raise ValueError("shorter than an RTP header")
+    start = _HEAD.size + 4 * (raw[0] & 0x0F)
+    if not raw[0] & 0x10:
+        if start > len(raw):
+            raise ValueError("sources do not fit")
+        return start, {}
+    if start + 4 > len(raw):
+        raise ValueError("extension head does not fit")
+    profile = int.from_bytes(raw[start : start + 2])
+    end = start + 4 + 4 * int.from_bytes(raw[start + 2 : start + 4])
+    if end > len(raw):
+        raise ValueError("extensions do not fit")
+    return end, _elements(profile, raw[start + 4 : end])
+
+
+def _elements(profile: int, block: bytes) -> dict[int, bytes]:
+    """RFC 8285 sections 4.2 and 4.3. An unknown profile holds nothing for us."""
+    if profile != _ONE_BYTE_PROFILE and profile & 0xFFF0 != _TWO_BYTE_PROFILE:
+        return {}
+    found: dict[int, bytes] = {}
+    position = 0
+    while position < len(block):
+        head = block[position]
+        if head == 0:
+            position += 1
+            continue
+        if profile == _ONE_BYTE_PROFILE:
+            key, length, position = head >> 4, (head & 0x0F) + 1, position + 1
+            if key == 15:
+                break
+        else:
+            if position + 2 > len(block):
+                raise ValueError("extension element does not fit")
+            key, length, position = head, block[position + 1], position + 2
+        if position + length > len(block):
+            raise ValueError("extension element does not fit")
+        found[key] = block[position : position + length]
+        position += length
+    return found
+
+
+class Sink(Protocol):
+    """Whoever receives one track: the recorder. Called in the packet path: must return at once and never await.
+
+    A sink that raises is taken off its track and told `closed("faulty")`; the call goes on.
+    """
+
+    def packet(self, packet: Packet, raw: bytes, arrived: float) -> None:
+        """One packet as the publisher sent it, in order of arrival, padding-only ones included. `arrived`: monotonic seconds."""
+
+    def sender_report(self, ntp: int, rtp: int, arrived: float) -> None:
+        """The publisher's own pair of clocks: 64-bit NTP time and the RTP time of the same moment (RFC 3550 section 6.4.1)."""
+
+    def closed(self, reason: str) -> None:
+        """The track is over, by name: `ended`, `left`, `faulty`. Nothing follows."""

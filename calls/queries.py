@@ -1,0 +1,233 @@
+"""Guarded reads of meetings, the people in them and their sittings. All run inside one tenant's scope and raise without one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.db.models import Count, Q, QuerySet
+
+from consent import queries as asked
+from tenants.errors import Refused
+from tenants.models import LinkSecret, Person
+from tenants.permissions import Actor, may
+
+from .errors import Door
+from .models import Call, Invitation, Meeting, Participant, Ticket
+
+EARLY = timedelta(minutes=15)
+SEATS = 16
+GUEST_SEATS = SEATS - 1  # the host's seat is kept
+
+IN_THE_CALL = (Participant.State.ADMITTED, Participant.State.JOINED)
+ENTERING = (Participant.State.LOBBY, Participant.State.WAITING)
+TURNED_AWAY = (Participant.State.REMOVED, Participant.State.DENIED)
+
+
+def participant_group(participant_id: UUID | str) -> str:
+    """The channel group of one participant's sockets. It carries notes to look again, never data of a room."""
+    return f"participant.{participant_id}"
+
+
+@dataclass(frozen=True)
+class Card:
+    """One question as the page shows it: the frozen words of its notice, and the person's answer or None."""
+
+    purpose: str
+    notice: str
+    title: str
+    what: str
+    why: str
+    who_sees: str
+    keep_text: str
+    answer: bool | None
+
+
+def meetings_for(actor: Actor, roles: frozenset[str]) -> QuerySet[Meeting]:
+    """What the actor may see, newest first: everything for those who see all, else what they host."""
+    found: QuerySet[Meeting] = Meeting.objects.select_related("host").order_by("-created_at", "pk")
+    if actor.kind != "person" or may(roles, "meetings.see_all"):
+        return found
+    return found.filter(host=UUID(actor.id))
+
+
+def meeting_for(actor: Actor, roles: frozenset[str], meeting_id: UUID) -> Meeting:
+    """One of `meetings_for`. Raises Refused("not-found", 404): absent and not allowed look alike."""
+    found = meetings_for(actor, roles).filter(pk=meeting_id).first()
+    if found is None:
+        raise Refused("not-found", 404)
+    return found
+
+
+def meeting_attended(person: Person, meeting_id: UUID) -> Meeting:
+    """A meeting that the person hosts or was ever invited to. Raises Refused("not-found", 404)."""
+    theirs = Q(host=person) | Q(invitations__person=person)
+    found: Meeting | None = Meeting.objects.select_related("host", "tenant").filter(theirs, pk=meeting_id).distinct().first()
+    if found is None:
+        raise Refused("not-found", 404)
+    return found
+
+
+def invitation_for(meeting: Meeting, invitation_id: UUID) -> Invitation:
+    """Raises Refused("not-found", 404)."""
+    found = invitations(meeting).filter(pk=invitation_id).first()
+    if found is None:
+        raise Refused("not-found", 404)
+    return found
+
+
+def invitations(meeting: Meeting) -> QuerySet[Invitation]:
+    """Everybody invited, by the order of their invitation."""
+    found: QuerySet[Invitation] = Invitation.objects.select_related("person").filter(meeting=meeting).order_by("created_at", "pk")
+    return found
+
+
+def invitation(invitation_id: UUID | str) -> Invitation | None:
+    """With its meeting, host and person, or None."""
+    found = Invitation.objects.select_related("meeting__host", "meeting__tenant", "person").filter(pk=invitation_id)
+    invited: Invitation | None = found.first()
+    return invited
+
+
+def open_call(meeting: Meeting) -> Call | None:
+    """The sitting that is on, or None."""
+    found: Call | None = Call.objects.filter(meeting=meeting, state=Call.State.OPEN).first()
+    return found
+
+
+def participant_in(call: Call, participant_id: str) -> Participant:
+    """Somebody of this call. Raises Refused("unknown-participant", 404)."""
+    try:
+        wanted = UUID(participant_id)
+    except ValueError:
+        raise Refused("unknown-participant", 404) from None
+    found: Participant | None = participants(call).filter(pk=wanted).first()
+    if found is None:
+        raise Refused("unknown-participant", 404)
+    return found
+
+
+def participants(call: Call) -> QuerySet[Participant]:
+    """Everybody who ever entered the lobby of this call."""
+    found: QuerySet[Participant] = Participant.objects.select_related("person", "call__meeting__host").filter(call=call).order_by("entered_at")
+    return found
+
+
+def call(call_id: UUID) -> Call | None:
+    """One sitting as it is now, or None."""
+    found: Call | None = Call.objects.filter(pk=call_id).first()
+    return found
+
+
+def let_in(call_id: UUID) -> QuerySet[Participant]:
+    """Everybody who may be in the room now, with the person."""
+    found: QuerySet[Participant] = Participant.objects.select_related("person").filter(call=call_id, state__in=IN_THE_CALL)
+    return found
+
+
+def participant(participant_id: UUID) -> Participant | None:
+    """One participant as the database has it now, with call, meeting and person."""
+    found = Participant.objects.select_related("person", "call__meeting__host", "call__meeting__tenant").filter(pk=participant_id)
+    seen: Participant | None = found.first()
+    return seen
+
+
+def participation_of(person: Person, sitting: Call | None) -> Participant | None:
+    """The person's own place in a call, or None."""
+    return participants(sitting).filter(person=person).first() if sitting else None
+
+
+def open_participations(person_id: UUID) -> QuerySet[Participant]:
+    """Everything the person has open: their places in calls that are on."""
+    found: QuerySet[Participant] = Participant.objects.filter(person=person_id, call__state=Call.State.OPEN)
+    return found
+
+
+def waiting(call: Call) -> list[Participant]:
+    """Who waits to be admitted, first come first."""
+    return list(participants(call).filter(state=Participant.State.WAITING).order_by("ready_at", "pk"))
+
+
+def position(one: Participant) -> int | None:
+    """Place in the queue, counted from 1; None for somebody who is not waiting."""
+    if one.state != Participant.State.WAITING:
+        return None
+    ahead = Q(ready_at__lt=one.ready_at) | Q(ready_at=one.ready_at, pk__lt=one.pk)
+    return 1 + int(Participant.objects.filter(ahead, call=one.call_id, state=Participant.State.WAITING).count())
+
+
+def guests_inside(call: Call) -> int:
+    """How many guest seats are taken. Whoever lost the line holds none."""
+    seated = Q(state=Participant.State.JOINED) | Q(state=Participant.State.ADMITTED, left_at=None)
+    return int(Participant.objects.filter(seated, call=call, role=Participant.Role.GUEST).count())
+
+
+def door(meeting: Meeting, person: Person, link: LinkSecret | None, at: datetime) -> Door:
+    """Whether the person may enter the meeting now. `link` is what a guest came by; staff have none."""
+    if link is not None and link.revoked_at is not None:
+        return Door.REVOKED
+    if meeting.host_id != person.pk and not invitations(meeting).filter(person=person, revoked_at=None).exists():
+        return Door.REVOKED
+    if meeting.state == Meeting.State.CANCELLED:
+        return Door.CANCELLED
+    if meeting.state == Meeting.State.ENDED:
+        return Door.ENDED
+    if link is not None and link.expires_at <= at:
+        return Door.EXPIRED
+    early = meeting.starts_at is not None and at < meeting.starts_at - EARLY
+    if early and meeting.state == Meeting.State.SCHEDULED and meeting.host_id != person.pk:
+        return Door.TOO_EARLY
+    return _inside(meeting, person)
+
+
+def _inside(meeting: Meeting, person: Person) -> Door:
+    """What the sitting that is on says about the person."""
+    call = open_call(meeting)
+    if call is None:
+        return Door.OPEN
+    own = participation_of(person, call)
+    if own is not None and own.state in TURNED_AWAY:
+        return Door.REMOVED if own.state == Participant.State.REMOVED else Door.DENIED
+    has_seat = meeting.host_id == person.pk or (own is not None and own.state in IN_THE_CALL)
+    if not has_seat and guests_inside(call) >= GUEST_SEATS:
+        return Door.FULL
+    return Door.OPEN
+
+
+def cards(person: Person, meeting: Meeting, call: Call | None) -> list[Card]:
+    """The questions of a meeting in the order of the catalogue, with what the person answered in this sitting."""
+    answers = asked.answers(person, call.pk) if call else {}
+    made = []
+    for notice in asked.notices(meeting.purposes):
+        given = answers.get(notice.purpose.key)
+        words = (notice.title, notice.what, notice.why, notice.who_sees, notice.keep_text)
+        made.append(Card(notice.purpose.key, str(notice.pk), *words, given.granted if given else None))
+    return made
+
+
+def people_counts(meetings: QuerySet[Meeting]) -> QuerySet[Meeting]:
+    """The same meetings, each with `invited`, the number of people with a standing invitation."""
+    return meetings.annotate(invited=Count("invitations", filter=Q(invitations__revoked_at=None)))
+
+
+def meetings_hosted_by(person: Person) -> QuerySet[Meeting]:
+    found: QuerySet[Meeting] = Meeting.objects.filter(host=person).order_by("created_at")
+    return found
+
+
+def meetings_of(person: Person) -> QuerySet[Invitation]:
+    """Every invitation the person ever got."""
+    found: QuerySet[Invitation] = Invitation.objects.select_related("meeting").filter(person=person).order_by("created_at")
+    return found
+
+
+def participations_of(person: Person) -> QuerySet[Participant]:
+    """Every call the person ever entered."""
+    found: QuerySet[Participant] = Participant.objects.select_related("call__meeting").filter(person=person).order_by("entered_at")
+    return found
+
+
+def tickets_of(person: Person) -> QuerySet[Ticket]:
+    found: QuerySet[Ticket] = Ticket.objects.filter(participant__person=person)
+    return found

@@ -1,0 +1,187 @@
+// @ts-check
+/** Everything around the stage: bar, panels, banners, dialogs and keys. It shows and asks; the room does. */
+
+import { all, draw, one, show } from "./dom.js";
+import { drawMark } from "./marks.js";
+import { announce, text } from "./texts.js";
+
+/** @typedef {import("./room.js").Room} Room */
+/** @typedef {import("./protocol.js").Person} Person */
+/** @typedef {import("./protocol.js").Waiting} Waiting */
+
+const KEYS = /** @type {Record<string, string>} */ ({ m: "mic", v: "cam", s: "share", p: "people", k: "consent", "?": "keys" });
+const TYPING = "input, select, textarea, [contenteditable], dialog[open] *";
+
+export class Controls {
+    /** @type {Record<string, () => void>} */
+    #acts;
+    #keptWords = "";
+
+    /**
+     * @param {HTMLElement} element
+     * @param {Room} room
+     */
+    constructor(element, room) {
+        this.element = element;
+        this.room = room;
+        this.#acts = {
+            mic: () => this.#then(room.toggleMic(), () => text(room.on("mic") ? "mic-on" : "mic-off")),
+            cam: () => this.#then(room.toggleCam(), () => text(room.on("cam") ? "cam-on" : "cam-off")),
+            share: () => this.#then(room.toggleScreen()),
+            people: () => this.#panel("people"),
+            consent: () => this.#panel("consent"),
+            keys: () => this.#dialog("keys").showModal(),
+            leave: () => room.leaveCall(),
+            dismiss: () => this.say("note", ""),
+            "close-panel": () => this.#panel(""),
+            "ask-end": () => this.#ask("ask-end", () => room.endCall()),
+        };
+        for (const button of all("[data-do]", element)) {
+            const act = this.#acts[button.dataset.do ?? ""];
+            if (act) button.addEventListener("click", act);
+        }
+        document.addEventListener("keydown", (event) => this.#key(event));
+        this.#buttons();
+    }
+
+    /**
+     * @param {Person} person
+     * @param {() => void} remove
+     */
+    askRemove(person, remove) {
+        one("#ask-remove-title").textContent = text("ask-remove", { name: person.name });
+        this.#ask("ask-remove", remove);
+    }
+
+    /**
+     * Show words in a banner, or take it away.
+     * @param {"line" | "note" | "knock"} banner
+     * @param {string} words
+     */
+    say(banner, words) {
+        const element = one(`[data-banner=${banner}]`, this.element);
+        const place = element.querySelector("p") ?? element;
+        place.textContent = words;
+        show(element, words !== "");
+    }
+
+    /**
+     * @param {Waiting[]} people
+     * @param {boolean} fresh somebody is new in the list
+     */
+    knock(people, fresh) {
+        const words = people.length === 1 ? text("knock", { name: people[0].name }) : text("knock-many", { count: people.length });
+        const count = one("[data-count]", this.element);
+        count.textContent = String(people.length);
+        show(count, people.length > 0);
+        if (!people.length || this.#open === "people") this.say("knock", "");
+        else this.say("knock", words);
+        if (fresh && this.#open === "people") announce(words);
+    }
+
+    /**
+     * @param {number} kept
+     * @param {number} people
+     */
+    kept(kept, people) {
+        const words = text("kept-now", { kept, all: people });
+        if (words === this.#keptWords) return;
+        this.#keptWords = words;
+        drawMark(one("[data-kept]", this.element), kept ? "captured" : "declined", words);
+        announce(words);
+    }
+
+    /** @param {import("./protocol.js").Mark} mark */
+    own(mark) {
+        drawMark(one("[data-control-mark]", this.element), mark);
+        this.#buttons();
+    }
+
+    /** @param {boolean} alone */
+    alone(alone) {
+        show(one(".stage-alone", this.element), alone);
+    }
+
+    /** @param {"connecting" | "connected" | "trouble"} state */
+    network(state) {
+        const element = one("[data-network]", this.element);
+        element.dataset.state = state;
+        one("span", element).textContent = text(state);
+    }
+
+    /** @param {number} passed milliseconds */
+    time(passed) {
+        const seconds = Math.floor(passed / 1000);
+        const parts = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60, seconds % 60];
+        const [hours, minutes, rest] = parts.map((part) => String(part).padStart(2, "0"));
+        one("[data-timer]", this.element).textContent = parts[0] ? `${parts[0]}:${minutes}:${rest}` : `${parts[1]}:${rest}`;
+        one("[data-timer]", this.element).setAttribute("datetime", `PT${hours}H${minutes}M${rest}S`);
+    }
+
+    get #open() {
+        return this.element.dataset.panel ?? "";
+    }
+
+    /** @param {string} name a panel, or "" for none; the open one is closed */
+    #panel(name) {
+        const before = this.#open;
+        const open = name === before ? "" : name;
+        this.element.dataset.panel = open;
+        for (const panel of ["people", "consent"]) {
+            show(one(`#${panel}-panel`, this.element), panel === open);
+            one(`.controls [data-do=${panel}]`, this.element).setAttribute("aria-expanded", String(panel === open));
+        }
+        if (open === "people") this.say("knock", "");
+        one(open ? `#${open}-title` : `.controls [data-do=${before}]`, this.element).focus();
+    }
+
+    /** @param {string} id */
+    #dialog(id) {
+        return /** @type {HTMLDialogElement} */ (one(`#${id}`));
+    }
+
+    /**
+     * @param {string} id
+     * @param {() => void} yes
+     */
+    #ask(id, yes) {
+        const dialog = this.#dialog(id);
+        dialog.returnValue = "";
+        dialog.onclose = () => { if (dialog.returnValue === "yes") yes(); };
+        dialog.showModal();
+    }
+
+    #buttons() {
+        const states = /** @type {const} */ ([
+            ["mic", this.room.on("mic"), "mic-on", "mic-off", "icon-mic", "icon-mic-off"],
+            ["cam", this.room.on("cam"), "cam-on", "cam-off", "icon-camera", "icon-camera-off"],
+            ["share", this.room.sharing, "sharing", "share", "icon-share-off", "icon-share"],
+        ]);
+        for (const [name, on, whenOn, whenOff, iconOn, iconOff] of states) {
+            const button = one(`.controls [data-do=${name}]`, this.element);
+            button.dataset.state = on ? "on" : "off";
+            one("[data-word]", button).textContent = text(on ? whenOn : whenOff);
+            draw(one("svg", button), on ? iconOn : iconOff);
+        }
+        show(one(".controls [data-do=share]", this.element), "getDisplayMedia" in (navigator.mediaDevices ?? {}));
+    }
+
+    /**
+     * @param {Promise<void>} work
+     * @param {() => string} [words]
+     */
+    async #then(work, words) {
+        await work;
+        this.#buttons();
+        if (words) announce(words());
+    }
+
+    /** @param {KeyboardEvent} event */
+    #key(event) {
+        if (this.element.hidden || event.repeat || event.ctrlKey || event.metaKey || event.altKey) return;
+        if (event.target instanceof Element && event.target.matches(TYPING)) return;
+        if (event.key === "Escape" && this.#open) this.#panel("");
+        const act = KEYS[event.key.toLowerCase()];
+        if (act) this.#acts[act]();
+    }
+}

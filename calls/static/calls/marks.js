@@ -1,0 +1,62 @@
+// @ts-check
+/** The marks of capture: which one stands for a person, and in which words. */
+
+import { draw, one } from "./dom.js";
+import { listed, text } from "./texts.js";
+
+/** @typedef {import("./protocol.js").Mark} Mark */
+/** @typedef {import("./protocol.js").Marks} Marks */
+
+/** Where several hold for one person, the first of these is shown. @type {Mark[]} */
+const ORDER = ["fault", "stopping", "captured", "starting", "paused", "agreed", "undecided", "declined"];
+/** Sources in the order of speech; the sound of a screen is part of the screen. */
+export const NAMED = /** @type {const} */ (["mic", "cam", "screen"]);
+
+/**
+ * The one mark that stands for all sources of a person.
+ * @param {Marks} marks
+ * @returns {Mark}
+ */
+export function overall(marks) {
+    const present = new Set(Object.values(marks));
+    return ORDER.find((mark) => present.has(mark)) ?? "undecided";
+}
+
+/** @param {Marks} marks */
+export const isKept = (marks) => Object.values(marks).some((mark) => mark === "captured" || mark === "stopping");
+
+/**
+ * The words beside the one mark. What is kept is named.
+ * @param {Marks} marks
+ */
+export function wordsOf(marks) {
+    const mark = overall(marks);
+    const sources = NAMED.filter((source) => marks[source] === "captured");
+    return text(`mark-${mark}`, { sources: listed(sources.map((source) => text(`source-${source}`))) });
+}
+
+/**
+ * One line for each source, as the people panel shows them.
+ * @param {Marks} marks
+ * @returns {{mark: Mark, words: string}[]}
+ */
+export function lines(marks) {
+    return NAMED.flatMap((source) => {
+        const mark = marks[source];
+        if (!mark) return [];
+        const words = text(mark === "captured" ? "mark-now-captured" : `mark-${mark}`);
+        return [{ mark, words: text("mark-of", { source: text(`source-${source}`), words }) }];
+    });
+}
+
+/**
+ * Draw a mark into an element made like the part `mark.html`.
+ * @param {Element} element
+ * @param {Mark} mark
+ * @param {string} [words]
+ */
+export function drawMark(element, mark, words) {
+    element.setAttribute("data-mark", mark);
+    draw(one("svg", element), `mark-${mark}`);
+    if (words !== undefined) one(".mark-words", element).textContent = words;
+}

@@ -1,0 +1,358 @@
+// @ts-check
+/** The room: the roster and the media of one call, and the controls over our own part in it. */
+
+import { Cards } from "./consent.js";
+import { Controls } from "./controls.js";
+import { one, show } from "./dom.js";
+import { drawMark, isKept, overall, wordsOf } from "./marks.js";
+import { People } from "./people.js";
+import { CALL_HEARD, CALL_SENT } from "./protocol.js";
+import { Publisher } from "./publish.js";
+import { Line } from "./signalling.js";
+import { Subscriber } from "./subscribe.js";
+import { announce, text } from "./texts.js";
+import { Stage } from "./tiles.js";
+
+/** @typedef {import("./devices.js").Devices} Devices */
+/** @typedef {import("./protocol.js").Card} Card */
+/** @typedef {import("./protocol.js").Person} Person */
+/** @typedef {import("./protocol.js").Source} Source */
+/** @typedef {import("./protocol.js").Waiting} Waiting */
+/** @typedef {import("./protocol.js").HeardTrack} HeardTrack */
+
+const LISTEN_EVERY = 250; // ms between looks at who speaks
+
+export class Room {
+    /** @type {Map<string, Person>} */
+    #people = new Map();
+    /** @type {Waiting[]} */
+    #waiting = [];
+    /** @type {{place: HeardTrack, track: MediaStreamTrack}[]} */
+    #heard = [];
+    /** @type {Publisher | null} */
+    #pub = null;
+    /** @type {Subscriber | null} */
+    #sub = null;
+    /** @type {MediaStream | null} */
+    #screen = null;
+    #me = "";
+    #startedAt = 0;
+    #over = false;
+    #moving = false;
+
+    /**
+     * @param {{ticket_url: string, call_url: string}} where
+     * @param {Devices} devices
+     * @param {Card[]} cards
+     * @param {(state: string) => void} over the room is left for good; `state` names the page to show
+     */
+    constructor(where, devices, cards, over) {
+        this.element = one("[data-step=room]");
+        this.devices = devices;
+        this.leave = over;
+        this.line = new Line(
+            { path: where.call_url, ticketUrl: where.ticket_url, kind: "call", sent: CALL_SENT, heard: CALL_HEARD },
+            { heard: (message) => this.#hear(message), opened: () => {}, lost: () => this.#lost(this.#moving ? "worker-lost" : "reconnecting"), refused: (code) => this.#shut(code) },
+        );
+        this.stage = new Stage(one("[data-stage]", this.element));
+        this.controls = new Controls(this.element, this);
+        this.people = new People(one("#people-panel", this.element), {
+            admit: (participant) => this.line.send("admit", { participant }),
+            deny: (participant) => this.line.send("deny", { participant }),
+            remove: (person) => this.controls.askRemove(person, () => this.line.send("remove", { participant: person.participant })),
+        });
+        this.cards = new Cards(one("#consent-panel [data-cards]", this.element), {
+            decide: (purpose, granted) => this.line.send("decide", { purpose, granted }),
+            live: true,
+        });
+        this.cards.put(cards);
+        devices.addEventListener("lost", (event) => this.#deviceLost(/** @type {CustomEvent} */ (event).detail));
+        this.ticking = setInterval(() => this.#tick(), LISTEN_EVERY);
+    }
+
+    enter() {
+        this.controls.say("line", text("connecting"));
+        return this.line.open();
+    }
+
+    get sharing() {
+        return this.#screen !== null;
+    }
+
+    /** @param {"mic" | "cam"} device */
+    on(device) {
+        const track = this.devices.tracks[device];
+        return Boolean(track?.enabled);
+    }
+
+    /** Microphone: silence goes on flowing, so that the others' clocks stay right; everybody is told. */
+    async toggleMic() {
+        const track = this.devices.tracks.mic;
+        if (track) track.enabled = !track.enabled;
+        else if (!(await this.#acquire("mic"))) return;
+        this.#mute("mic");
+    }
+
+    /** Camera: off means that the device is let go and its light goes out. */
+    async toggleCam() {
+        if (this.devices.tracks.cam) {
+            this.devices.release("cam");
+            await this.#pub?.pause("cam");
+        } else if (!(await this.#acquire("cam"))) {
+            return;
+        }
+        this.#mute("cam");
+    }
+
+    async toggleScreen() {
+        if (this.#screen) {
+            await this.#stopScreen();
+            return;
+        }
+        try {
+            this.#screen = await navigator.mediaDevices.getDisplayMedia({ video: { frameRate: { max: 15 } }, audio: true });
+        } catch {
+            this.controls.say("note", text("share-failed"));
+            return;
+        }
+        const [picture] = this.#screen.getVideoTracks();
+        picture.onended = () => this.#stopScreen();
+        await this.#sendScreen();
+        this.#draw();
+    }
+
+    leaveCall() {
+        this.line.send("leave");
+        this.#end("left");
+    }
+
+    endCall() {
+        this.line.send("end");
+    }
+
+    /** @param {any} message */
+    async #hear(message) {
+        switch (message.kind) {
+            case "welcome": return this.#welcome(message);
+            case "joined": return this.#joined(message.person);
+            case "person": return this.#person(message.person);
+            case "left": return this.#left(message.participant);
+            case "waiting": return this.#knock(message.people);
+            case "published": return this.#pub?.answered(message);
+            case "offer": return this.#sub?.offered(message);
+            case "applied": return this.#applied(message.source, message.mark);
+            case "refused": return this.#refused();
+            case "closed": return this.#closed(message.reason);
+        }
+    }
+
+    /** @param {{me: string, started_at: string, people: Person[], media: {ice_servers: RTCIceServer[]}}} message */
+    async #welcome({ me, started_at, people, media }) {
+        this.#hangUp();
+        this.#moving = false;
+        this.#me = me;
+        this.#startedAt = Date.parse(started_at);
+        this.#people = new Map(people.map((person) => [person.participant, person]));
+        const again = () => this.line.renew();
+        this.#sub = new Subscriber(media.ice_servers, {
+            answer: (fields) => this.line.send("subscribed", fields),
+            restart: () => this.line.send("restart"),
+            placed: (tracks) => {
+                this.#heard = tracks;
+                this.#draw();
+            },
+            failed: again,
+            changed: (state) => this.controls.network(state === "failed" || state === "disconnected" ? "trouble" : "connected"),
+        });
+        this.#pub = new Publisher(media.ice_servers, (kind, fields) => this.line.send(kind, fields), again);
+        this.controls.network("connected");
+        this.controls.say("line", "");
+        await this.#sendAll();
+        this.#draw();
+        announce(text("connected"));
+    }
+
+    async #sendAll() {
+        const { mic, cam } = this.devices.tracks;
+        if (mic) await this.#pub?.add("mic", mic);
+        if (cam) await this.#pub?.add("cam", cam);
+        if (this.#screen) await this.#sendScreen();
+        if (mic && !mic.enabled) this.line.send("mute", { source: "mic", muted: true });
+    }
+
+    /** @param {"mic" | "cam"} source */
+    #mute(source) {
+        this.line.send("mute", { source, muted: !this.on(source) });
+        this.devices.remember();
+        this.#draw();
+    }
+
+    async #sendScreen() {
+        const [picture] = this.#screen?.getVideoTracks() ?? [];
+        const [sound] = this.#screen?.getAudioTracks() ?? [];
+        if (picture) await this.#pub?.add("screen", picture);
+        if (sound) await this.#pub?.add("screen-audio", sound);
+    }
+
+    async #stopScreen() {
+        for (const track of this.#screen?.getTracks() ?? []) track.stop();
+        this.#screen = null;
+        await this.#pub?.drop("screen", "screen-audio");
+        this.#draw();
+    }
+
+    /**
+     * @param {"mic" | "cam"} device
+     * @returns {Promise<boolean>}
+     */
+    async #acquire(device) {
+        await this.devices.acquire([device]);
+        const track = this.devices.tracks[device];
+        if (track) await this.#pub?.add(device, track);
+        else this.controls.say("note", text(`help-${this.devices.states[device]}`, { devices: text(`device-${device}`) }));
+        return track !== null;
+    }
+
+    /** @param {"mic" | "cam"} device */
+    async #deviceLost(device) {
+        if (this.#over) return;
+        await this.#pub?.pause(device);
+        this.line.send("mute", { source: device, muted: true });
+        this.controls.say("note", text("device-lost", { devices: text(`device-${device}`) }));
+        this.#draw();
+    }
+
+    /** @param {Person} person */
+    #joined(person) {
+        const known = this.#people.has(person.participant);
+        this.#people.set(person.participant, person);
+        if (!known && person.participant !== this.#me) announce(text("came", { name: person.name }));
+        this.#draw();
+    }
+
+    /** @param {Person} person */
+    #person(person) {
+        const before = this.#people.get(person.participant);
+        this.#people.set(person.participant, person);
+        if (before && before.screen !== person.screen && person.participant !== this.#me) {
+            announce(text(person.screen ? "shares" : "shares-no-more", { name: person.name }));
+        }
+        if (person.participant === this.#me) this.cards.follow(person.marks);
+        this.#draw();
+    }
+
+    /** @param {string} participant */
+    #left(participant) {
+        const person = this.#people.get(participant);
+        this.#people.delete(participant);
+        if (person && participant !== this.#me) announce(text("went", { name: person.name }));
+        this.#draw();
+    }
+
+    /** @param {Waiting[]} people */
+    #knock(people) {
+        const before = new Set(this.#waiting.map((guest) => guest.participant));
+        const fresh = people.some((guest) => !before.has(guest.participant));
+        this.#waiting = people;
+        this.people.waiting(people);
+        this.controls.knock(people, fresh);
+    }
+
+    /**
+     * @param {Source} source
+     * @param {import("./protocol.js").Mark} mark
+     */
+    #applied(source, mark) {
+        const own = this.#people.get(this.#me);
+        if (!own) return;
+        own.marks = { ...own.marks, [source]: mark };
+        this.cards.follow(own.marks);
+        this.#draw();
+    }
+
+    #refused() {
+        this.cards.fail();
+        this.controls.say("note", text("refused"));
+    }
+
+    #draw() {
+        if (this.#over) return;
+        const people = [...this.#people.values()].map((person) => (person.participant === this.#me ? this.#own(person) : person));
+        this.stage.people(people, this.#me);
+        this.stage.heard(this.#heard);
+        this.stage.own("person", this.devices.tracks.cam);
+        this.stage.own("screen", this.#screen?.getVideoTracks()[0] ?? null);
+        this.people.present(people, this.#me);
+        const kept = people.filter((person) => isKept(person.marks)).length;
+        this.controls.kept(kept, people.length);
+        this.controls.alone(people.length === 1);
+        const marks = this.#people.get(this.#me)?.marks ?? {};
+        drawMark(one("[data-own-mark]", this.element), overall(marks), wordsOf(marks));
+        this.controls.own(overall(marks));
+    }
+
+    /**
+     * What is true of ourselves at once, before the worker has said it back.
+     * @param {Person} person
+     * @returns {Person}
+     */
+    #own(person) {
+        return { ...person, mic: this.on("mic"), cam: this.on("cam"), screen: this.sharing };
+    }
+
+    #tick() {
+        if (!this.#startedAt) return;
+        this.controls.time(Math.max(0, Date.now() - this.#startedAt));
+        if (this.#sub) this.stage.speaking(this.#sub.pc, this.#heard);
+    }
+
+    /** @param {string} words */
+    #lost(words) {
+        this.#hangUp();
+        this.#draw();
+        this.cards.fail();
+        this.controls.network("connecting");
+        this.controls.say("line", text(words));
+    }
+
+    #hangUp() {
+        this.#pub?.close();
+        this.#sub?.close();
+        this.#pub = this.#sub = null;
+        this.#heard = [];
+    }
+
+    /**
+     * The server's last word on this socket.
+     * @param {string} reason
+     */
+    #closed(reason) {
+        this.#moving = reason === "worker-lost";
+        if (this.#moving) this.#lost(reason);
+        else this.#end(reason);
+    }
+
+    /**
+     * No ticket for the call. Whoever is not admitted any more waits again, from the first step.
+     * @param {string} code
+     */
+    #shut(code) {
+        if (code === "not-admitted") location.reload();
+        else this.#end(code);
+    }
+
+    /** @param {string} state */
+    #end(state) {
+        if (this.#over) return;
+        this.#over = true;
+        clearInterval(this.ticking);
+        this.line.close();
+        this.#hangUp();
+        for (const track of this.#screen?.getTracks() ?? []) track.stop();
+        this.#screen = null;
+        this.devices.release("mic");
+        this.devices.release("cam");
+        show(this.element, false);
+        this.leave(state);
+    }
+}

@@ -1,0 +1,153 @@
+"""Writes of the house: people, personal links, guest sessions, roles. Each leaves its entry in the tenant's log.
+
+Called inside the tenant's scope, except `open_guest_session`: there the secret is what names the tenant.
+"""
+
+from __future__ import annotations
+
+import secrets
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.contrib.sessions.models import Session
+from django.db import transaction
+
+from compliance import log
+
+from . import queries, scope
+from .credentials import hashed
+from .errors import Refused
+from .models import GuestSession, LinkSecret, Membership, OutboxRow, Person, User
+from .permissions import Actor
+from .signals import send_access_changed
+
+SECRET_BYTES = 16  # 22 characters, 128 random bits
+TOKEN_BYTES = 32
+GUEST_SESSION = timedelta(hours=24)
+
+
+@transaction.atomic
+def add_person(*, name: str, email: str, by: Actor, at: datetime) -> Person:
+    """The person of the current tenant with this address, made when there is none. Entry: `person.added`."""
+    address = email.strip().lower()
+    known = queries.person_by_address(address) if address else None
+    if known is not None:
+        return known
+    person = Person(tenant=scope.current(), name=" ".join(name.split()), email=address)
+    person.save(force_insert=True)
+    log.record("person.added", on=person, by=by, at=at)
+    return person
+
+
+@transaction.atomic
+def new_link(*, person: Person, kind: str, subject_id: UUID, expires_at: datetime, by: Actor, at: datetime) -> tuple[LinkSecret, str]:
+    """A personal link and its secret (22 characters, 128 random bits), which is kept nowhere. Entry: `link.issued`."""
+    secret = secrets.token_urlsafe(SECRET_BYTES)
+    link = LinkSecret.objects.create(
+        tenant=scope.current(),
+        person=person,
+        kind=kind,
+        subject_id=subject_id,
+        secret_hash=hashed(secret),
+        created_at=at,
+        expires_at=expires_at,
+    )
+    log.record("link.issued", on=link, by=by, at=at, person=person.pk, subject=subject_id)
+    return link, secret
+
+
+@transaction.atomic
+def revoke_link(*, link: LinkSecret, stolen: bool = False, by: Actor, at: datetime) -> LinkSecret:
+    """Close what the link opened and end its guest sessions; reported stolen, it is as if it had never been. Entry: `link.revoked`.
+
+    Safe to run twice; a link revoked earlier can still be reported stolen.
+    """
+    link = LinkSecret.objects.select_for_update(no_key=True).get(pk=link.pk)
+    if link.revoked_at is not None and (link.stolen or not stolen):
+        return link
+    link.revoked_at = link.revoked_at or at
+    link.stolen = link.stolen or stolen
+    link.save(update_fields=["revoked_at", "stolen"])
+    GuestSession.objects.filter(link=link, ended_at=None).update(ended_at=at)
+    send_access_changed(tenant_id=link.tenant_id, person_id=link.person_id)
+    log.record("link.revoked", on=link, by=by, at=at, person=link.person_id, stolen=link.stolen)
+    return link
+
+
+def open_guest_session(*, secret: str, at: datetime) -> tuple[GuestSession, str]:
+    """A browser session for the holder of a personal link, and its token. Entry: `guest_session.opened`.
+
+    A revoked or expired link opens a session too: its holder is told the link's state and keeps what is the holder's own.
+    Raises Refused("unknown-link", 404) for every other secret, malformed, guessed, reported stolen or of somebody erased,
+    after the same work: one hash and one query.
+    """
+    link = queries.link_by_hash(hashed(secret))
+    if link is None or link.stolen:
+        raise Refused("unknown-link", 404)
+    with scope.entered(link.tenant):
+        person = queries.person(link.person_id)
+        if person is None:
+            raise Refused("unknown-link", 404)
+        token = secrets.token_urlsafe(TOKEN_BYTES)
+        session = GuestSession.objects.create(
+            tenant=link.tenant, person=person, link=link, token_hash=hashed(token), created_at=at, expires_at=at + GUEST_SESSION
+        )
+        log.record("guest_session.opened", on=session, by=Actor.person(person), at=at, link=link.pk)
+    return session, token
+
+
+@transaction.atomic
+def end_guest_session(*, session: GuestSession, by: Actor, at: datetime) -> None:
+    """The browser is signed out. Safe to run twice. Entry: `guest_session.ended`."""
+    if GuestSession.objects.filter(pk=session.pk, ended_at=None).update(ended_at=at):
+        send_access_changed(tenant_id=session.tenant_id, person_id=session.person_id)
+        log.record("guest_session.ended", on=session, by=by, at=at, person=session.person_id)
+
+
+@transaction.atomic
+def change_role(*, membership: Membership, role: str, by: Actor, at: datetime) -> Membership:
+    """Give a member another role; whatever they hold open closes. Entry: `membership.role_changed`.
+
+    Raises Refused("unknown-role") and Refused("last-owner", 409): a tenant always has an owner.
+    """
+    if role not in Membership.Role.values:
+        raise Refused("unknown-role")
+    # The owners are locked, so that two of them cannot step down at the same time.
+    owners = {owner.pk for owner in queries.owners_of(membership.tenant_id).select_for_update(no_key=True)}
+    membership = Membership.objects.select_for_update(no_key=True).get(pk=membership.pk)
+    if membership.role == role:
+        return membership
+    if owners == {membership.pk}:
+        raise Refused("last-owner", 409)
+    was, membership.role = membership.role, role
+    membership.save(update_fields=["role"])
+    send_access_changed(tenant_id=membership.tenant_id, person_id=membership.person_id)
+    log.record("membership.role_changed", on=membership, by=by, at=at, was=was, role=role)
+    return membership
+
+
+@transaction.atomic
+def end_sessions_of(*, user: User, by: Actor, at: datetime) -> int:
+    """Sign a user out everywhere; returns how many browser sessions ended. Entry in the current tenant: `membership.signed_out`.
+
+    Browser sessions do not name their user in a column, so all living ones are read.
+    """
+    ended = 0
+    for session in Session.objects.filter(expire_date__gt=at).iterator():
+        if session.get_decoded().get("_auth_user_id") == str(user.pk):
+            session.delete()
+            ended += 1
+    membership = queries.membership_in(scope.current(), user)
+    if membership is not None:
+        log.record("membership.signed_out", on=membership, by=by, at=at, sessions=ended)
+    return ended
+
+
+def forget_guest_sessions(*, before: datetime) -> int:
+    """Delete guest sessions whose time was over before then; returns how many."""
+    return GuestSession.objects.filter(expires_at__lt=before).delete()[0]
+
+
+def forget_kept_promises(*, before: datetime) -> int:
+    """Delete outbox rows that were done before then; returns how many."""
+    return OutboxRow.objects.filter(done_at__lt=before).delete()[0]

@@ -1,0 +1,348 @@
+"""The worker's database side on a real database, and the whole worker as a process: leases, readings, outages, SIGKILL, SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import queue
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+import pytest
+from django.conf import settings
+from django.db import connection
+from django.db.models import F
+
+from calls import placement
+from calls.control import Control
+from calls.media import wire
+from calls.media.orders import Answer, CallView, Joined, Left, Look, Lost, Release, Unconfirmed
+from calls.models import Call, Meeting, Participant, Placement, Worker
+from compliance.models import LogEntry
+from consent import services as consent
+from tenants import scope
+from tenants.permissions import Actor
+from tests import stack
+from tests.environment import SERVER
+
+PATIENCE = 60.0
+AT = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
+State = Participant.State
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+class Sitting:
+    """A call of Acme with Hana, Gail and Gus in it, and the thread that looks after it."""
+
+    def __init__(self, cast: Any) -> None:
+        self.cast = cast
+        self.answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
+        self.control = Control(f"127.0.0.1:{4000 + os.getpid() % 1000}", self.answers.put, wish=lambda call_id: f"wish for {call_id}")
+        with scope.entered(cast.acme):
+            meeting = Meeting.objects.create(tenant=cast.acme, title="Offer", host=cast.hana, created_at=AT)
+            self.call = Call.objects.create(tenant=cast.acme, meeting=meeting, started_at=AT)
+            self.hana = self.enters(cast.hana, "host", State.ADMITTED)
+            self.gail = self.enters(cast.gail, "guest", State.ADMITTED)
+            self.gus = self.enters(cast.gus, "guest", State.WAITING)
+
+    def enters(self, person: Any, role: str, state: str) -> Participant:
+        found: Participant = Participant.objects.create(
+            tenant=self.cast.acme, call=self.call, person=person, role=role, state=state, entered_at=AT
+        )
+        return found
+
+    def change(self, participant: Participant, **fields: Any) -> None:
+        with scope.entered(self.cast.acme):
+            Participant.objects.filter(pk=participant.pk).update(**fields)
+
+    def state_of(self, participant: Participant) -> str:
+        with scope.entered(self.cast.acme):
+            return str(Participant.objects.get(pk=participant.pk).state)
+
+    def entries(self) -> list[str]:
+        with scope.entered(self.cast.acme):
+            return list(LogEntry.objects.filter(kind__startswith="participant.").order_by("index").values_list("kind", flat=True))
+
+    def start(self) -> None:
+        """The thread runs and carries the call."""
+        self.control.start()
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            if self.control.worker_id and Worker.objects.filter(pk=self.control.worker_id).exists():
+                break
+            assert time.monotonic() < deadline
+            self.control.join(0.01)
+        placement.worker_for(self.call.pk, self.cast.acme)
+
+    def until(self, wanted: Callable[[Any], bool]) -> Any:
+        """The next answer that is wanted; earlier ones are dropped."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            answer = self.answers.get(timeout=max(0.0, deadline - time.monotonic()))
+            if wanted(answer):
+                return answer
+
+    def look(self, wanted: Callable[[CallView], bool] = lambda view: True) -> CallView:
+        """What the thread reads when it is told to."""
+        self.control.ask(Look(str(self.call.pk), 1))
+        found: CallView = self.until(lambda answer: isinstance(answer, CallView) and wanted(answer))
+        return found
+
+
+@pytest.fixture
+def sitting(cast: Any) -> Iterator[Sitting]:
+    found = Sitting(cast)
+    yield found
+    if found.control.is_alive():
+        found.control.stop(PATIENCE)
+    assert not found.control.is_alive()
+
+
+def test_a_reading_holds_who_is_let_in_and_nobody_else(sitting: Sitting) -> None:
+    sitting.start()
+    view = sitting.look()
+    assert {key: (who.name, who.role, who.epoch) for key, who in view.people.items()} == {
+        str(sitting.hana.pk): ("Hana", "host", 0),
+        str(sitting.gail.pk): ("Gail", "guest", 0),
+    }
+    assert (view.call_id, view.tenant_id, view.fence) == (str(sitting.call.pk), str(sitting.cast.acme.pk), 1)
+    assert view.wish == f"wish for {sitting.call.pk}"
+    assert not view.ended
+    assert view.read_at < view.lease_until <= time.monotonic() + placement.LEASE.total_seconds()
+    assert "Gail" not in repr(view)
+
+
+def test_a_note_shows_a_change_and_so_does_the_timer_without_one(sitting: Sitting) -> None:
+    sitting.start()
+    sitting.look()
+    sitting.change(sitting.gus, state=State.ADMITTED)
+    assert str(sitting.gus.pk) in sitting.look(lambda view: len(view.people) == 3).people
+    sitting.change(sitting.gus, state=State.REMOVED, epoch=F("epoch") + 1)
+    sitting.until(lambda answer: isinstance(answer, CallView) and len(answer.people) == 2)
+    sitting.change(sitting.gail, state=State.LEFT)
+    assert sitting.look(lambda view: len(view.people) == 1).left == {str(sitting.gail.pk)}
+
+
+def test_permits_follow_decisions(sitting: Sitting) -> None:
+    cast = sitting.cast
+    consent.ensure_catalogue(tenant=cast.acme, by=Actor.operator("test"), at=AT)
+    sitting.start()
+    assert sitting.look().permits == {}
+    with scope.entered(cast.acme):
+        for purpose, granted in (("record-voice", True), ("record-camera", False)):
+            consent.serve(person=cast.gail, call_id=sitting.call.pk, purposes=[purpose], at=AT)
+            consent.decide(call_id=sitting.call.pk, person=cast.gail, purpose=purpose, granted=granted, by=Actor.person(cast.gail), at=AT)
+    view = sitting.look(lambda view: bool(view.permits))
+    assert {person: set(sources) for person, sources in view.permits.items()} == {str(cast.gail.pk): {"mic"}}
+    assert {source: view.marks[str(cast.gail.pk)][source] for source in ("mic", "cam")} == {"mic": "agreed", "cam": "declined"}
+    with scope.entered(cast.acme):
+        consent.decide(call_id=sitting.call.pk, person=cast.gail, purpose="record-voice", granted=False, by=Actor.person(cast.gail), at=AT)
+    sitting.look(lambda view: not view.permits)
+
+
+def test_a_call_that_has_ended_is_given_back(sitting: Sitting) -> None:
+    sitting.start()
+    with scope.entered(sitting.cast.acme):
+        Call.objects.filter(pk=sitting.call.pk).update(state=Call.State.ENDED, ended_at=AT)
+    assert sitting.look().ended
+    sitting.control.ask(Look(str(sitting.call.pk)))
+    sitting.until(lambda answer: isinstance(answer, Lost))
+    assert placement.where(sitting.call.pk) is None
+
+
+def test_a_call_that_is_not_placed_here_is_lost(sitting: Sitting) -> None:
+    sitting.start()
+    stranger = str(uuid4())
+    sitting.control.ask(Look(stranger, 1))
+    sitting.until(lambda answer: isinstance(answer, Lost) and answer.call_id == stranger)
+
+
+def test_a_lease_that_lapsed_is_lost_and_a_new_one_is_found_by_its_fence(sitting: Sitting) -> None:
+    sitting.start()
+    sitting.look()
+    Placement.objects.update(lease_until=F("lease_until") - timedelta(seconds=60))
+    sitting.until(lambda answer: isinstance(answer, Lost))
+    place = placement.worker_for(sitting.call.pk, sitting.cast.acme)
+    assert place.fence == 2
+    sitting.control.ask(Look(str(sitting.call.pk), place.fence))
+    assert sitting.until(lambda answer: isinstance(answer, CallView)).fence == 2
+
+
+def test_who_came_and_went_is_written_once_in_order_by_a_named_job(sitting: Sitting) -> None:
+    sitting.start()
+    sitting.look()
+    told = (str(sitting.call.pk), 1, str(sitting.gail.pk))
+    sitting.control.ask(Joined(*told, 0, AT))
+    sitting.control.ask(Joined(*told, 0, AT))
+    sitting.look()
+    assert sitting.state_of(sitting.gail) == State.JOINED
+    sitting.control.ask(Left(*told, 0, AT))
+    sitting.look()
+    assert sitting.state_of(sitting.gail) == State.ADMITTED
+    assert sitting.entries() == ["participant.joined", "participant.lost"]
+    with scope.entered(sitting.cast.acme):
+        assert set(LogEntry.objects.filter(kind="participant.joined").values_list("by_kind", "by_id")) == {("job", "media-worker")}
+
+
+@pytest.mark.parametrize(("fence", "epoch"), [(2, 0), (1, 1)])
+def test_what_another_fence_or_epoch_saw_is_not_written(sitting: Sitting, fence: int, epoch: int) -> None:
+    sitting.start()
+    sitting.look()
+    sitting.control.ask(Joined(str(sitting.call.pk), fence, str(sitting.gail.pk), epoch, AT))
+    sitting.look()
+    assert sitting.state_of(sitting.gail) == State.ADMITTED
+
+
+def test_a_refused_arrival_holds_up_nothing(sitting: Sitting) -> None:
+    sitting.start()
+    sitting.look()
+    sitting.control.ask(Joined(str(sitting.call.pk), 1, str(sitting.gus.pk), 0, AT))
+    sitting.control.ask(Joined(str(sitting.call.pk), 1, str(sitting.gail.pk), 0, AT))
+    sitting.look()
+    assert (sitting.state_of(sitting.gus), sitting.state_of(sitting.gail)) == (State.WAITING, State.JOINED)
+
+
+def test_an_empty_call_is_given_back_when_the_loop_says_so(sitting: Sitting) -> None:
+    sitting.start()
+    sitting.look()
+    sitting.control.ask(Release(str(sitting.call.pk), 1))
+    sitting.control.ask(Look(str(sitting.call.pk), 1))
+    sitting.until(lambda answer: isinstance(answer, Lost))
+    assert placement.where(sitting.call.pk) is None
+
+
+def test_while_the_database_is_away_every_call_is_unconfirmed_since_its_last_reading(sitting: Sitting) -> None:
+    sitting.start()
+    seen = sitting.look()
+    name = connection.settings_dict["NAME"]
+    with psycopg.connect(SERVER, autocommit=True) as server:
+        server.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
+        try:
+            ours = connection.cursor().connection.info.backend_pid
+            server.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND pid <> %s", [name, ours])
+            told = sitting.until(lambda answer: isinstance(answer, Unconfirmed))
+        finally:
+            server.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
+    assert told.call_id == str(sitting.call.pk)
+    assert seen.read_at <= told.since < told.read_at
+    again = sitting.until(lambda answer: isinstance(answer, CallView) and answer.read_at > told.read_at)
+    assert again.fence == 1
+
+
+def test_a_worker_that_stops_writes_what_it_was_told_and_leaves_nothing_behind(sitting: Sitting) -> None:
+    sitting.start()
+    sitting.look()
+    sitting.control.drain()
+    sitting.control.ask(Joined(str(sitting.call.pk), 1, str(sitting.gail.pk), 0, AT))
+    sitting.control.stop(PATIENCE)
+    assert sitting.state_of(sitting.gail) == State.JOINED
+    assert not Worker.objects.exists()
+    assert placement.where(sitting.call.pk) is None
+
+
+class Process:
+    """`python -m cleac_site.mediaworker` on the test database."""
+
+    def __init__(self, **environment: str) -> None:
+        command = [sys.executable, "-m", "cleac_site.mediaworker"]
+        env = stack.child_environment() | {"CLEAC_MEDIA_UDP_PORT": "0"} | environment
+        self.running = subprocess.Popen(command, cwd=stack.ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def ready(self) -> str:
+        """The control address, once it is up and registered."""
+        assert self.running.stdout is not None
+        line = self.running.stdout.readline()
+        words = dict(word.split("=") for word in line.split() if "=" in word)
+        assert line.startswith("media worker ready udp="), self.running.stderr.read() if self.running.stderr else ""
+        deadline = time.monotonic() + PATIENCE
+        address = f"127.0.0.1:{words['control']}"
+        while not Worker.objects.filter(control_address=address).exists():
+            assert time.monotonic() < deadline
+        return address
+
+    def end(self, number: int) -> tuple[int, str]:
+        """Exit code and what it said on the error stream."""
+        if self.running.poll() is None:
+            self.running.send_signal(number)
+        _, said = self.running.communicate(timeout=PATIENCE)
+        return self.running.returncode, said
+
+
+@pytest.fixture
+def process() -> Iterator[Callable[..., Process]]:
+    started: list[Process] = []
+
+    def start(**environment: str) -> Process:
+        started.append(Process(**environment))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.end(signal.SIGKILL)
+
+
+def first_frame(place: placement.Place, sitting: Sitting, participant: Participant) -> dict[str, Any]:
+    """What the worker at `place` says to a participant's new pipe after one muting."""
+
+    async def asked() -> dict[str, Any]:
+        key = settings.CLEAC.pipe_key.get_secret_value().encode()
+        ids = {"tenant": sitting.cast.acme.pk, "call": sitting.call.pk, "participant": participant.pk}
+        token = wire.participant_token(key, address=place.address, **ids, fence=place.fence, epoch=participant.epoch, now=time.time())
+        pipe = await wire.connect(place.address, token)
+        pipe.send({"kind": "mute", "source": "mic", "muted": True})
+        async with asyncio.timeout(PATIENCE):
+            message = await pipe.receive()
+        pipe.close()
+        assert message is not None
+        return message
+
+    return asyncio.run(asked())
+
+
+def test_after_the_kill_of_a_worker_the_next_one_takes_the_call_with_a_higher_fence(sitting: Sitting, process: Any) -> None:
+    killed = process()
+    address = killed.ready()
+    first = placement.worker_for(sitting.call.pk, sitting.cast.acme)
+    assert (first.address, first.fence) == (address, 1)
+    assert first_frame(first, sitting, sitting.gail)["person"]["name"] == "Gail"
+    killed.end(signal.SIGKILL)
+    heir = process().ready()
+    assert placement.worker_for(sitting.call.pk, sitting.cast.acme) == first  # until its lease has lapsed
+    Worker.objects.filter(control_address=address).update(seen_at=F("seen_at") - timedelta(seconds=60))
+    Placement.objects.update(lease_until=F("lease_until") - timedelta(seconds=60))
+
+    second = placement.worker_for(sitting.call.pk, sitting.cast.acme)
+
+    assert (second.address, second.fence) == (heir, 2)
+    assert first_frame(second, sitting, sitting.gail)["person"]["name"] == "Gail"
+    stale = placement.Place(heir, first.fence)
+    assert first_frame(stale, sitting, sitting.gail) == {"kind": "closed", "reason": "moved"}
+
+
+def test_a_worker_that_is_asked_to_stop_gives_its_calls_back_and_exits_cleanly(sitting: Sitting, process: Any) -> None:
+    worker = process()
+    worker.ready()
+    first = placement.worker_for(sitting.call.pk, sitting.cast.acme)
+    first_frame(first, sitting, sitting.gail)
+    code, said = worker.end(signal.SIGTERM)
+    assert (code, [line for line in said.splitlines() if "Traceback" in line or "ERROR" in line]) == (0, [])
+    assert not Worker.objects.exists()
+    assert placement.where(sitting.call.pk) is None
+    assert "Gail" not in said
+
+
+def test_a_taken_port_is_refused_by_the_name_of_its_option(process: Any, db: None) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        code, said = process(CLEAC_MEDIA_UDP_PORT=str(taken.getsockname()[1])).end(0)
+    assert code == 2
+    assert "CLEAC_MEDIA_UDP_PORT" in said.splitlines()[-1]
