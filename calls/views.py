@@ -275,15 +275,15 @@ class OneMeeting(Page):
         meeting = self.meeting
         call = queries.open_call(meeting)
         kwargs.setdefault("form", None if meeting.state in (Meeting.State.ENDED, Meeting.State.CANCELLED) else InviteForm())
-        return super().get_context_data(
-            meeting=meeting,
-            call=call,
-            participants=queries.participants(call) if call else [],
-            invitations=queries.invitations(meeting),
-            purposes=[notice.purpose.title for notice in catalogue.notices(meeting.purposes)],
-            is_host=meeting.host_id == self.person.pk,
-            **kwargs,
-        )
+        found = {
+            "meeting": meeting,
+            "call": call,
+            "participants": queries.participants(call) if call else [],
+            "invitations": queries.invitations(meeting),
+            "purposes": [notice.purpose.title for notice in catalogue.notices(meeting.purposes)],
+            "is_host": meeting.host_id == self.person.pk,
+        }
+        return super().get_context_data(**(kwargs | found))
 
     def detail(self) -> HttpResponse:
         return redirect("meeting", slug=self.tenant.slug, meeting=self.kwargs["meeting"])

@@ -170,3 +170,20 @@ class OutboxRow(models.Model):
 
     class Meta:
         indexes = [models.Index(fields=["due_at"], condition=Q(done_at=None, parked_at=None), name="outbox_open")]
+
+
+class TenantKey(models.Model):
+    """The key that seals a tenant's data keys, itself wrapped by the master key. Lives in the database alias `keys`."""
+
+    tenant_id = models.UUIDField(primary_key=True)
+    wrapped = models.BinaryField()
+    created_at = models.DateTimeField()
+
+
+class SealedKey(models.Model):
+    """One data key, sealed to its tenant. Deleting the row is what makes the bytes under it unreadable."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    tenant_id = models.UUIDField(db_index=True)
+    sealed = models.BinaryField()
+    created_at = models.DateTimeField()

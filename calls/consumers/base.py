@@ -57,7 +57,7 @@ class Socket(AsyncWebsocketConsumer):  # type: ignore[misc]  # reason: channels 
     kind: ClassVar[str]
     sent: ClassVar[protocol.Table]
 
-    seat: Seat | None = None
+    seat: Seat | None = None  # none before the ticket was good
     over = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -65,6 +65,7 @@ class Socket(AsyncWebsocketConsumer):  # type: ignore[misc]  # reason: channels 
         self._tasks: list[asyncio.Task[None]] = []
         self._looking = asyncio.Lock()
         self._arrivals: deque[float] = deque(maxlen=BURST)
+        self._let_go = False
 
     async def started(self) -> None:
         """The ticket was good. Raises Gone and Refused."""
@@ -74,8 +75,8 @@ class Socket(AsyncWebsocketConsumer):  # type: ignore[misc]  # reason: channels 
         """Read what has changed and tell the page. Raises Gone."""
         raise NotImplementedError
 
-    async def stopped(self) -> None:
-        """The socket is gone, by whichever side."""
+    async def stopped(self, seat: Seat) -> None:
+        """The socket is closed, by whichever side; called once, for the seat it had."""
 
     # Opening
 
@@ -103,7 +104,7 @@ class Socket(AsyncWebsocketConsumer):  # type: ignore[misc]  # reason: channels 
 
     async def _open(self, seat: Seat) -> None:
         group = queries.participant_group(seat.participant_id)
-        await self.channel_layer.group_send(group, {"type": "replaced", "kind": self.kind})
+        await self.channel_layer.group_send(group, {"type": "replaced", "kind": self.kind, "by": self.channel_name})
         await self.channel_layer.group_add(group, self.channel_name)
         await self.started()  # reads everything anew, so nothing that happened before the group was joined is missed
         if not self.over:
@@ -140,8 +141,8 @@ class Socket(AsyncWebsocketConsumer):  # type: ignore[misc]  # reason: channels 
         await self.look()
 
     async def replaced(self, event: dict[str, Any]) -> None:
-        """The same participant opens another socket of the same kind; a message with this socket's own name never arrives."""
-        if event["kind"] == self.kind and self.seat is not None:
+        """The same participant opens another socket of the same kind."""
+        if event["kind"] == self.kind and event["by"] != self.channel_name:
             await self.end("replaced")
 
     async def look(self) -> None:
@@ -200,14 +201,22 @@ class Socket(AsyncWebsocketConsumer):  # type: ignore[misc]  # reason: channels 
         if not self.over:
             self.over = True
             await self.close(code)
+            await self._stop()  # a page that does not answer the closing must not hold on to anything
 
     async def disconnect(self, code: int) -> None:
         self.over = True
+        await self._stop()
+
+    async def _stop(self) -> None:
+        """Let go of everything. Does nothing the second time."""
         for task in self._tasks:
-            task.cancel()
-        if self.seat is not None:
+            if task is not asyncio.current_task():
+                task.cancel()
+        self._tasks.clear()
+        if self.seat is not None and not self._let_go:
+            self._let_go = True
             await self.channel_layer.group_discard(queries.participant_group(self.seat.participant_id), self.channel_name)
-            await self.stopped()
+            await self.stopped(self.seat)
 
 
 def origin() -> str:

@@ -90,7 +90,7 @@ class CallConsumer(Socket):
             self._waiting = waiting
             await self.tell(protocol.Waiting(waiting))
 
-    async def stopped(self) -> None:
+    async def stopped(self, seat: Seat) -> None:
         if self._pipe is not None:
             self._pipe.close()
 

@@ -75,10 +75,10 @@ class LobbyConsumer(Socket):
         await in_thread(self._seat.act, ready)
         await self.look()
 
-    async def stopped(self) -> None:
+    async def stopped(self, seat: Seat) -> None:
         """Whoever closes the page waits no longer; the place in the queue is kept for a return."""
         try:
-            await in_thread(self._seat.act, step_back)
+            await in_thread(seat.act, step_back)
         except (Gone, Refused, DatabaseError) as reason:
             logger.debug("nothing to step back from: %s", type(reason).__name__)
 

@@ -49,7 +49,7 @@ def framed(body: bytes) -> bytes:
 
 
 def outcome(call: Callable[[bytes], object], raw: bytes) -> str:
-    """"read", or the code of the refusal; anything else that is raised fails the test."""
+    """ "read", or the code of the refusal; anything else that is raised fails the test."""
     try:
         call(raw)
     except Refused as refused:

@@ -156,9 +156,9 @@ def stamp_of(picture: Gray) -> Stamp | None:
 
 def video_stamps(file: str | Path | BinaryIO) -> Iterator[tuple[float, Stamp | None]]:
     """Every picture of a video file in the order of time: seconds in the file, and its stamp."""
-    with av.open(file if not isinstance(file, Path) else str(file)) as container:
+    with av.open(file if not isinstance(file, Path) else str(file), mode="r") as container:
         for frame in container.decode(video=0):
-            yield float(frame.time or 0), stamp_of(frame.to_ndarray(format="gray"))
+            yield float(frame.time or 0), stamp_of(np.asarray(frame.to_ndarray(format="gray"), dtype=np.uint8))
 
 
 def beeps(file: str | Path | BinaryIO) -> list[tuple[float, float]]:
@@ -166,7 +166,7 @@ def beeps(file: str | Path | BinaryIO) -> list[tuple[float, float]]:
     rate = 48_000
     times: list[float] = []
     parts: list[NDArray[Any]] = []
-    with av.open(file if not isinstance(file, Path) else str(file)) as container:
+    with av.open(file if not isinstance(file, Path) else str(file), mode="r") as container:
         resampler = av.AudioResampler(format="flt", layout="mono", rate=rate)
         for frame in container.decode(audio=0):
             for plain in resampler.resample(frame):

@@ -212,7 +212,7 @@ async def people(visitor: Callable[..., Awaitable[Any]], live_cast: Any) -> dict
     """Hana, Gail and Gus, each with a browser whose camera and microphone carry their number."""
     found = {}
     for name, number in NUMBERS.items():
-        one = await visitor(viewport={"width": 1280, "height": 800}, color_scheme="light")
+        one = await visitor(viewport={"width": 1280, "height": 800}, color_scheme="light", reduced_motion="reduce")
         await media.burn_in(one.context, number)
         await one.context.add_init_script(SOCKETS)
         found[name] = Attendee(name, one)
@@ -362,7 +362,7 @@ async def test_the_end_is_told_to_everybody_and_the_link_says_so_afterwards(trio
 
 
 async def test_an_unknown_link_gets_one_plain_page(visitor: Callable[..., Awaitable[Any]], live_cast: Any) -> None:
-    stranger = Attendee("Stranger", await visitor())
+    stranger = Attendee("Stranger", await visitor(reduced_motion="reduce"))
 
     await stranger.page.goto("/j#" + "A" * 22)
 

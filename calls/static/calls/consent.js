@@ -17,8 +17,8 @@ export class Cards extends EventTarget {
 
     /**
      * @param {HTMLElement} place
-     * @param {{decide: (purpose: string, granted: boolean) => boolean, live: boolean}} owner `decide` is false when it could not be sent;
-     *     `live` says that media may be flowing, so that a no has to be applied and not only written down
+     * @param {{decide: (purpose: string, granted: boolean) => void, live: boolean}} owner `live` says that media may be flowing,
+     *     so that a no has to be applied and not only written down
      */
     constructor(place, owner) {
         super();
@@ -30,8 +30,13 @@ export class Cards extends EventTarget {
     put(cards) {
         const same = cards.length === this.#cards.size && cards.every((card) => this.#cards.get(card.purpose)?.card.notice === card.notice);
         if (!same) this.#build(cards);
-        for (const card of cards) this.settle(card.purpose, card.answer);
+        for (const card of cards) if (this.#cards.get(card.purpose)?.asked === null) this.settle(card.purpose, card.answer);
         this.#changed();
+    }
+
+    /** The line is open (again): say what was tapped while it was not. A withdrawal in particular must not be lost with it. */
+    again() {
+        for (const [purpose, { asked }] of this.#cards) if (asked !== null) this.owner.decide(purpose, asked);
     }
 
     /** @returns {Card[]} */
@@ -72,7 +77,7 @@ export class Cards extends EventTarget {
         }
     }
 
-    /** What was asked and not confirmed did not arrive: say so. */
+    /** What was asked was refused: say so. */
     fail() {
         for (const entry of this.#cards.values()) {
             if (entry.asked === null) continue;
@@ -93,6 +98,7 @@ export class Cards extends EventTarget {
             title.textContent = card.title;
             one("[data-slot=title]", element).replaceWith(title);
             one("[role=group]", element).setAttribute("aria-labelledby", title.id);
+            if (this.owner.live) this.#fold(element);
             const entry = { card: { ...card }, element, asked: null };
             element.dataset.purpose = card.purpose;
             for (const button of all("[data-answer]", element)) {
@@ -101,6 +107,18 @@ export class Cards extends EventTarget {
             this.#cards.set(card.purpose, entry);
             return element;
         }));
+    }
+
+    /**
+     * In the room the answers come first, one tap away; the words, read on the way in, are folded under them.
+     * @param {HTMLElement} element
+     */
+    #fold(element) {
+        const details = document.createElement("details");
+        const summary = document.createElement("summary");
+        summary.textContent = text("words");
+        details.append(summary, one(".question-facts", element));
+        element.append(details);
     }
 
     /**
@@ -113,7 +131,7 @@ export class Cards extends EventTarget {
         entry.asked = granted;
         const stops = this.owner.live && !granted && entry.card.answer === true;
         this.#draw(entry, text(stops ? "stopping" : "saving"));
-        if (!this.owner.decide(purpose, granted)) this.fail();
+        this.owner.decide(purpose, granted);
     }
 
     /**

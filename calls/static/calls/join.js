@@ -49,6 +49,7 @@ class Join {
             this.#over("unsupported");
             return;
         }
+        one("[data-step=welcome] [data-do=next]").removeAttribute("disabled"); // before this, a tap would have been lost
         if (this.context.cards) this.#ask(this.context.cards);
         this.#progress();
         if (this.context.start === "call") await this.#resume();
@@ -83,6 +84,7 @@ class Join {
             return;
         }
         this.#ask(cards);
+        this.cards.again();
         if (waiting_position) this.#position(waiting_position);
         if (this.#step === "waiting") this.line.send("ready");
     }
@@ -178,7 +180,6 @@ class Join {
         const banner = one("[data-lobby-banner]");
         banner.textContent = text("lobby-lost");
         show(banner, true);
-        this.cards.fail();
     }
 
     /** @param {string} state */

@@ -150,6 +150,7 @@ export class Room {
     async #welcome({ me, started_at, people, media }) {
         this.#hangUp();
         this.#moving = false;
+        const words = text(this.#me ? "back" : "connected");
         this.#me = me;
         this.#startedAt = Date.parse(started_at);
         this.#people = new Map(people.map((person) => [person.participant, person]));
@@ -167,9 +168,10 @@ export class Room {
         this.#pub = new Publisher(media.ice_servers, (kind, fields) => this.line.send(kind, fields), again);
         this.controls.network("connected");
         this.controls.say("line", "");
+        this.cards.again();
         await this.#sendAll();
         this.#draw();
-        announce(text("connected"));
+        announce(words);
     }
 
     async #sendAll() {
@@ -310,7 +312,6 @@ export class Room {
     #lost(words) {
         this.#hangUp();
         this.#draw();
-        this.cards.fail();
         this.controls.network("connecting");
         this.controls.say("line", text(words));
     }

@@ -111,7 +111,7 @@ export class Line {
             this.#losses = 0;
             if (message) this.#queue(socket, () => this.listener.heard(message));
         };
-        socket.onclose = () => this.#again();
+        socket.onclose = () => this.#queue(socket, () => void this.#again()); // after what was said before: it may say why
     }
 
     /**

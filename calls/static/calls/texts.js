@@ -19,9 +19,6 @@ export function text(name, facts = {}) {
     return found.replace(/\{(\w+)\}/g, (whole, fact) => String(facts[fact] ?? whole));
 }
 
-/** @param {string} name */
-export const has = (name) => words.has(name);
-
 /**
  * Several words as one phrase, in the way of the page's language.
  * @param {string[]} parts

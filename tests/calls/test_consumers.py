@@ -1,0 +1,610 @@
+"""Both sockets on the real Redis layer, the real database and a real media worker: who gets in, who is told what, who is put out."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import threading
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from channels.layers import get_channel_layer
+from channels.testing import WebsocketCommunicator
+from django.conf import settings
+from django.db import connections
+from django.test import Client
+from django.utils import timezone
+
+from calls import services
+from calls.consumers.base import BURST, in_thread, threads
+from calls.control import Control
+from calls.media.edge import Edge
+from calls.media.worker import Worker
+from calls.models import Invitation, Participant
+from calls.models import Worker as WorkerRow
+from cleac_site.asgi import application
+from consent.models import Decision
+from tenants import identity
+from tenants import queries as house_queries
+from tenants import services as house
+from tenants.credentials import hashed
+from tenants.models import GuestSession, Person
+from tenants.permissions import Actor
+from tests.calls import scenes
+from tests.calls.scenes import acme
+
+PATIENCE = 30.0
+ORIGIN = settings.CLEAC.public_url
+State = Participant.State
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def quiet(caplog: pytest.LogCaptureFixture):
+    """Whatever a test does to a socket, no traceback reaches the log."""
+    yield
+    assert [record.getMessage() for record in caplog.records if record.exc_info or record.levelno >= logging.ERROR] == []
+
+
+@pytest.fixture(autouse=True)
+def hung_up():
+    """The signalling threads keep no connection to a test's database."""
+    yield
+    together = threading.Barrier(threads._max_workers + 1)
+
+    def close() -> None:
+        together.wait(PATIENCE)
+        connections.close_all()
+
+    closing = [threads.submit(close) for _ in range(threads._max_workers)]
+    together.wait(PATIENCE)
+    for done in closing:
+        done.result(PATIENCE)
+
+
+class Media:
+    """One media worker with its database thread, in this process."""
+
+    async def start(self) -> Media:
+        loop = asyncio.get_running_loop()
+        self.edge = await Edge.bind("127.0.0.1", 0)
+        self.worker = Worker(self.edge, settings.CLEAC.pipe_key.get_secret_value().encode(), lambda order: self.control.ask(order))
+        address = await self.worker.listen("127.0.0.1")
+        self.control = Control(address, lambda answer: loop.call_soon_threadsafe(self.worker.tell, answer))
+        self.control.start()
+        async with asyncio.timeout(PATIENCE):
+            while not await in_thread(WorkerRow.objects.exists):
+                await asyncio.sleep(0.01)
+        return self
+
+    async def stop(self) -> None:
+        self.control.drain()
+        await self.worker.drain()
+        await asyncio.to_thread(self.control.stop, PATIENCE)
+        await self.edge.close()
+
+
+@pytest_asyncio.fixture
+async def media(transactional_db: None) -> AsyncIterator[Media]:
+    running = await Media().start()
+    yield running
+    await running.stop()
+
+
+class Page:
+    """One socket of one browser, and everything it was ever told."""
+
+    def __init__(self, kind: str, ticket: str, cookie: str, **headers: str) -> None:
+        given = {"origin": ORIGIN, "cookie": cookie} | headers
+        protocols = ["cleac.1", f"ticket.{ticket}"]
+        pairs = [(name.encode(), value.encode()) for name, value in given.items() if value]
+        self.socket = WebsocketCommunicator(application, f"/ws/{kind}", headers=pairs, subprotocols=protocols)
+        self.heard: list[dict[str, Any]] = []
+
+    async def open(self) -> Page:
+        assert await self.socket.connect(PATIENCE) == (True, "cleac.1")
+        return self
+
+    async def next(self, *kinds: str) -> dict[str, Any]:
+        """The next message of one of these kinds."""
+        while True:
+            message = json.loads(await self.socket.receive_from(PATIENCE))
+            self.heard.append(message)
+            if message["kind"] in kinds:
+                return message
+
+    async def close_code(self) -> int:
+        """What the server closes with; everything said before is heard."""
+        while True:
+            output = await self.socket.receive_output(PATIENCE)
+            if output["type"] == "websocket.close":
+                return int(output["code"])
+            self.heard.append(json.loads(output["text"]))
+
+    async def say(self, kind: str, **fields: Any) -> None:
+        await self.socket.send_json_to({"kind": kind, **fields})
+
+    async def reason(self) -> str:
+        """Why the server closed."""
+        assert await self.close_code() == 1000
+        assert self.heard[-1]["kind"] == "closed"
+        return str(self.heard[-1]["reason"])
+
+
+class Scene:
+    """Hana's meeting, and browsers of the cast."""
+
+    def __init__(self, cast: Any) -> None:
+        self.cast = cast
+        self.pages: list[Page] = []
+        self.cookies: dict[str, str] = {}
+        with acme(cast):
+            self.meeting = scenes.meeting(cast)
+
+    def person(self, name: str) -> Person:
+        found: Person = getattr(self.cast, name)
+        return found
+
+    def cookie(self, name: str) -> str:
+        if name not in self.cookies:
+            if name == "hana":
+                self.client = Client()
+                self.client.force_login(self.cast.hana_user, backend="allauth.account.auth_backends.AuthenticationBackend")
+                self.cookies[name] = f"{settings.SESSION_COOKIE_NAME}={self.client.session.session_key}"
+            else:
+                self.cookies[name] = f"cleac_guest={scenes.guest_token(self.cast, self.meeting, self.person(name))}"
+        return self.cookies[name]
+
+    def ticket(self, name: str, kind: str) -> str:
+        cookie, _, secret = self.cookie(name).partition("=")
+        session = identity.Cookie(identity.STAFF if cookie == settings.SESSION_COOKIE_NAME else identity.GUEST, secret)
+        with acme(self.cast):
+            participant = scenes.entered(self.meeting, self.person(name))
+            return services.issue_ticket(participant=participant, kind=kind, session_ref=session.ref, at=timezone.now())
+
+    async def page(self, name: str, kind: str, **headers: str) -> Page:
+        """A page with a good ticket, not yet open."""
+        made = Page(kind, await in_thread(self.ticket, name, kind), await in_thread(self.cookie, name), **headers)
+        self.pages.append(made)
+        return made
+
+    async def lobby(self, name: str) -> Page:
+        page = await (await self.page(name, "lobby")).open()
+        await page.next("lobby")
+        return page
+
+    async def call(self, name: str) -> Page:
+        """In the room: admitted, and the worker has said so."""
+        await self.do(lambda: scenes.admitted(self.meeting, self.person(name)))
+        page = await (await self.page(name, "call")).open()
+        await page.next("welcome")
+        await self.until(name, State.JOINED)
+        return page
+
+    async def do(self, work: Callable[[], Any]) -> Any:
+        """Something that happens elsewhere, in Acme's scope, committed."""
+
+        def inside() -> Any:
+            with acme(self.cast):
+                return work()
+
+        return await in_thread(inside)
+
+    async def participant(self, name: str) -> Participant:
+        found: Participant = await self.do(lambda: Participant.objects.get(person=self.person(name)))
+        return found
+
+    async def until(self, name: str, state: str) -> None:
+        async with asyncio.timeout(PATIENCE):
+            while (await self.participant(name)).state != state:
+                await asyncio.sleep(0.02)
+
+    async def step(self, service: Callable[..., Any], name: str, by: str = "hana") -> None:
+        participant = await self.participant(name)
+        await self.do(lambda: service(participant=participant, by=Actor.person(self.person(by)), at=timezone.now()))
+
+
+@pytest_asyncio.fixture
+async def scene(cast: Any) -> AsyncIterator[Scene]:
+    made = await in_thread(Scene, cast)
+    yield made
+    for page in made.pages:
+        if not page.socket.future.done():
+            await page.socket.disconnect(timeout=PATIENCE)
+
+
+def guest_session(cookie: str) -> GuestSession | None:
+    """The session behind a guest's cookie."""
+    return house_queries.guest_session_by_hash(hashed(cookie.partition("=")[2]))
+
+
+# Getting in
+
+
+@pytest.mark.parametrize("origin", ["", "null", "https://evil.example", ORIGIN + ".evil.example", ORIGIN + "/", ORIGIN.upper(), "http://127.0.0.1"])
+@pytest.mark.parametrize("kind", ["lobby", "call"])
+async def test_a_page_of_another_origin_is_refused_in_the_handshake(scene: Scene, kind: str, origin: str) -> None:
+    if kind == "call":
+        await scene.do(lambda: scenes.admitted(scene.meeting, scene.person("gail")))
+    page = await scene.page("gail", kind, origin=origin)
+
+    accepted, _ = await page.socket.connect(PATIENCE)
+
+    assert not accepted
+
+
+async def test_a_socket_that_does_not_speak_the_protocol_or_has_no_address_is_refused_in_the_handshake(scene: Scene) -> None:
+    silent = WebsocketCommunicator(application, "/ws/lobby", headers=[(b"origin", ORIGIN.encode())])
+    nowhere = WebsocketCommunicator(application, "/ws/elsewhere", headers=[(b"origin", ORIGIN.encode())], subprotocols=["cleac.1"])
+
+    assert [(await socket.connect(PATIENCE))[0] for socket in (silent, nowhere)] == [False, False]
+
+
+@pytest.mark.parametrize(
+    "fault", ["none", "garbage", "unknown secret", "unknown tenant", "used", "other kind", "other browser", "no cookie", "removed", "signed out"]
+)
+async def test_a_ticket_that_lets_nobody_in_closes_with_4401_and_says_nothing(scene: Scene, fault: str) -> None:
+    ticket, cookie = await in_thread(scene.ticket, "gail", "lobby"), await in_thread(scene.cookie, "gail")
+    kind = "call" if fault == "other kind" else "lobby"
+    named, _, secret = ticket.partition(".")
+    ticket = {"none": "", "garbage": "x" * 500, "unknown secret": f"{named}.{'A' * 43}", "unknown tenant": f"{'0' * 32}.{secret}"}.get(fault, ticket)
+    if fault == "used":
+        scene.pages.append(await Page(kind, ticket, cookie).open())
+    elif fault == "other browser":
+        cookie = await in_thread(scene.cookie, "gus")
+    elif fault == "no cookie":
+        cookie = ""
+    elif fault == "removed":
+        await scene.step(services.remove, "gail")
+    elif fault == "signed out":
+        session = await in_thread(guest_session, cookie)
+        await scene.do(lambda: house.end_guest_session(session=session, by=Actor.person(scene.person("gail")), at=timezone.now()))
+
+    page = await Page(kind, ticket, cookie).open()
+
+    assert await page.close_code() == 4401
+    assert page.heard == [{"kind": "refused", "code": "ticket"}]
+
+
+# The lobby
+
+
+async def test_the_lobby_shows_the_own_cards_and_takes_the_own_answers(scene: Scene) -> None:
+    page = await (await scene.page("gail", "lobby")).open()
+    greeting = await page.next("lobby")
+    assert (greeting["title"], greeting["host"], greeting["state"], greeting["waiting_position"]) == ("Review", "Hana", "LOBBY", None)
+    assert [(card["purpose"], card["answer"]) for card in greeting["cards"]] == [(purpose, None) for purpose in scenes.PURPOSES]
+
+    await page.say("decide", purpose="record-voice", granted=True)
+    await page.say("decide", purpose="record-camera", granted=False)
+    await page.next("answered")
+    await page.next("answered")
+
+    decisions = await scene.do(lambda: [(d.purpose.key, d.granted, d.method, d.person) for d in Decision.objects.select_related("purpose", "person")])
+    assert set(decisions) == {("record-voice", True, "page", scene.cast.gail), ("record-camera", False, "page", scene.cast.gail)}
+    again = await (await scene.page("gail", "lobby")).open()
+    assert [card["answer"] for card in (await again.next("lobby"))["cards"]] == [True, False, None]
+
+
+async def test_an_answer_to_what_is_not_asked_is_refused_and_the_socket_stays(scene: Scene) -> None:
+    page = await scene.lobby("gail")
+
+    await page.say("decide", purpose="read-minds", granted=True)
+    assert (await page.next("refused"))["code"] == "not-asked"
+    await page.say("ready")
+    assert (await page.next("moved"))["position"] == 1
+
+
+async def test_a_guest_waits_moves_up_and_is_let_in(scene: Scene) -> None:
+    gus, gail = await scene.lobby("gus"), await scene.lobby("gail")
+    for page in (gus, gail):
+        await page.say("ready")
+        await page.next("moved")
+    assert gail.heard[-1]["position"] == 2
+
+    await scene.step(services.admit, "gus")
+
+    await gus.next("admitted")
+    assert (await gail.next("moved"))["position"] == 1
+
+
+async def test_a_guest_who_is_not_let_in_is_told_and_put_out(scene: Scene) -> None:
+    page = await scene.lobby("gail")
+    await page.say("ready")
+    await page.next("moved")
+
+    await scene.step(services.deny, "gail")
+
+    assert await page.reason() == "denied"
+    assert page.heard[-2] == {"kind": "denied"}
+
+
+async def test_the_host_is_let_in_at_once(scene: Scene) -> None:
+    page = await scene.lobby("hana")
+    await page.say("ready")
+    await page.next("admitted")
+
+
+async def test_closing_the_waiting_page_ends_the_wait(scene: Scene) -> None:
+    page = await scene.lobby("gail")
+    await page.say("ready")
+    await page.next("moved")
+
+    await page.socket.disconnect(timeout=PATIENCE)
+
+    await scene.until("gail", State.LOBBY)
+
+
+async def test_whoever_is_in_the_lobby_hears_nothing_of_the_room(scene: Scene, media: Media) -> None:
+    """Others join, speak of themselves, are asked, removed: the lobby's every byte is about the own person."""
+    gail = await scene.lobby("gail")
+    await gail.say("ready")
+    await gail.next("moved")
+    hana, gus = await scene.call("hana"), await scene.call("gus")
+    await gus.say("mute", source="mic", muted=True)
+    await gus.say("decide", purpose="record-voice", granted=True)
+    await hana.say("remove", participant=str((await scene.participant("gus")).pk))
+    assert await gus.reason() == "removed"
+    await scene.step(services.admit, "gail")
+    await gail.next("admitted")
+
+    assert {message["kind"] for message in gail.heard} <= {"lobby", "moved", "admitted"}
+    said = json.dumps(gail.heard)
+    ids = [str((await scene.participant(name)).pk) for name in ("hana", "gus")]
+    assert [word for word in ("Gus", "sdp", "candidate", str(scene.cast.gus.pk), *ids) if word in said] == []
+
+
+@pytest.mark.parametrize("kind", ["publish", "subscribed", "restart", "mute", "leave", "admit", "remove", "end"])
+async def test_a_message_of_the_room_closes_a_lobby_socket(scene: Scene, kind: str) -> None:
+    page = await scene.lobby("gail")
+
+    await page.say(kind)
+
+    assert await page.close_code() == 4400
+    assert page.heard[-1] == {"kind": "refused", "code": "unknown-kind"}
+
+
+# Bad input
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "null",
+        '{"kind":"ready","kind":"ready"}',
+        '{"kind":"ready","participant":"x"}',
+        '{"kind":"ready","tenant":"globex"}',
+        '{"kind":"decide","purpose":"record-voice","granted":true,"person":"x"}',
+        '{"kind":"__init__"}',
+        '{"kind":"look_again"}',
+        "[" * 40_000,
+        "x" * 60_000,
+    ],
+    ids=lambda text: text[:40],
+)
+async def test_what_is_no_message_closes_with_4400(scene: Scene, text: str) -> None:
+    page = await scene.lobby("gail")
+
+    await page.socket.send_input({"type": "websocket.receive", "text": text})
+
+    assert await page.close_code() == 4400
+    assert page.heard[-1]["kind"] == "refused"
+
+
+async def test_a_binary_frame_closes_with_4400(scene: Scene) -> None:
+    page = await scene.lobby("gail")
+
+    await page.socket.send_to(bytes_data=b"\x00\xff")
+
+    assert await page.close_code() == 4400
+
+
+async def test_a_flood_closes_with_4429_and_reaches_nobody(scene: Scene) -> None:
+    page = await scene.lobby("gail")
+
+    for _ in range(BURST + 20):
+        await page.say("decide", purpose="read-minds", granted=True)
+
+    assert await page.close_code() == 4429
+    assert sum(message.get("code") == "not-asked" for message in page.heard) == BURST
+
+
+# The call
+
+
+async def test_the_room_says_who_is_there_and_who_comes(scene: Scene, media: Media) -> None:
+    hana = await scene.call("hana")
+    own = (await scene.participant("hana")).pk
+    welcome = hana.heard[0]
+    assert (welcome["me"], welcome["title"], [one["name"] for one in welcome["people"]]) == (str(own), "Review", ["Hana"])
+
+    gail = await scene.call("gail")
+
+    assert (await hana.next("joined"))["person"]["name"] == "Gail"
+    assert (await gail.next("joined"))["person"]["name"] == "Hana"
+    await gail.say("leave")
+    assert await gail.reason() == "left"
+    assert (await hana.next("left"))["participant"] == str((await scene.participant("gail")).pk)
+    await scene.until("gail", State.LEFT)
+
+
+async def test_a_host_sees_who_waits_and_lets_in_a_guest_does_not(scene: Scene, media: Media) -> None:
+    hana, gus = await scene.call("hana"), await scene.call("gus")
+    gail = await scene.lobby("gail")
+    await gail.say("ready")
+    waiting = await hana.next("waiting")
+    assert [one["name"] for one in waiting["people"]] == ["Gail"]
+
+    for command in ("admit", "deny", "remove"):
+        await gus.say(command, participant=waiting["people"][0]["participant"])
+        assert (await gus.next("refused"))["code"] == "not-allowed"
+    await gus.say("end")
+    assert (await gus.next("refused"))["code"] == "not-allowed"
+    assert not [message for message in gus.heard if message["kind"] == "waiting"]
+
+    await hana.say("admit", participant=waiting["people"][0]["participant"])
+    await gail.next("admitted")
+    assert (await hana.next("waiting"))["people"] == []
+
+
+async def test_a_host_commands_nobody_of_another_call(scene: Scene, media: Media) -> None:
+    hana = await scene.call("hana")
+
+    def elsewhere() -> Participant:
+        return scenes.waiting(scenes.meeting(scene.cast), scene.person("gail"))
+
+    other = await scene.do(elsewhere)
+    for participant in (str(other.pk), "x" * 36):
+        await hana.say("admit", participant=participant)
+        assert (await hana.next("refused"))["code"] == "unknown-participant"
+
+
+async def test_an_answer_in_the_room_is_written_down_as_given_there(scene: Scene, media: Media) -> None:
+    await (await scene.lobby("gail")).socket.disconnect(timeout=PATIENCE)
+    gail = await scene.call("gail")
+
+    await gail.say("decide", purpose="record-voice", granted=True)
+
+    while (await gail.next("person"))["person"]["marks"]["mic"] != "agreed":
+        continue
+    assert await scene.do(lambda: list(Decision.objects.values_list("method", "granted"))) == [("room", True)]
+
+
+async def test_media_messages_go_to_the_worker_and_its_refusals_come_back(scene: Scene, media: Media) -> None:
+    gail = await scene.call("gail")
+
+    await gail.say("publish", rev=1, sdp="v=0", tracks=[])
+
+    assert (await gail.next("refused"))["code"].startswith("sdp-")
+    await gail.say("leave")
+    assert await gail.reason() == "left"
+
+
+@pytest.mark.parametrize("field", ["me", "participant", "person", "role", "tenant"])
+async def test_whoever_says_who_they_are_is_put_out_of_the_room(scene: Scene, media: Media, field: str) -> None:
+    gail = await scene.call("gail")
+
+    await gail.say("mute", source="mic", muted=True, **{field: str((await scene.participant("gail")).pk)})
+
+    assert await gail.close_code() == 4400
+    assert gail.heard[-1] == {"kind": "refused", "code": "identity-claimed", "field": field}
+
+
+async def test_a_second_page_of_the_same_person_replaces_the_first(scene: Scene, media: Media) -> None:
+    hana, first = await scene.call("hana"), await scene.call("gail")
+
+    second = await scene.call("gail")
+
+    assert await first.reason() == "replaced"
+    await second.say("mute", source="mic", muted=True)
+    await scene.until("gail", State.JOINED)
+    await hana.say("end")
+    assert await second.reason() == "ended"
+
+
+async def test_the_end_closes_every_socket_of_the_call(scene: Scene, media: Media) -> None:
+    hana, gus, gail = await scene.call("hana"), await scene.call("gus"), await scene.lobby("gail")
+
+    await hana.say("end")
+
+    assert [await page.reason() for page in (hana, gus, gail)] == ["ended"] * 3
+
+
+async def test_a_lost_page_stays_admitted_and_comes_back_without_waiting(scene: Scene, media: Media) -> None:
+    gail = await scene.call("gail")
+
+    await gail.socket.disconnect(timeout=PATIENCE)
+    await scene.until("gail", State.ADMITTED)
+
+    back = await (await scene.page("gail", "call")).open()
+    await back.next("welcome")
+    await scene.until("gail", State.JOINED)
+
+
+async def test_a_lost_worker_is_told_so_that_the_page_comes_back(scene: Scene, media: Media) -> None:
+    gail = await scene.call("gail")
+
+    await media.worker.drain()
+
+    assert await gail.reason() == "worker-lost"
+
+
+async def test_without_any_worker_the_page_is_told_to_come_back(scene: Scene) -> None:
+    await scene.do(lambda: scenes.admitted(scene.meeting, scene.person("gail")))
+    page = await (await scene.page("gail", "call")).open()
+
+    assert await page.reason() == "worker-lost"
+
+
+# Getting out
+
+
+async def ended_by(scene: Scene, way: str, name: str) -> None:
+    """Take away what the person's sockets rest on."""
+    person, at = scene.person(name), timezone.now()
+    if way == "removal":
+        await scene.step(services.remove, name)
+    elif way == "sign-out" and name == "hana":
+        await in_thread(scene.client.post, "/account/logout/")
+    elif way == "sign-out":
+        session = await in_thread(guest_session, scene.cookie(name))
+        await scene.do(lambda: house.end_guest_session(session=session, by=Actor.person(person), at=at))
+    elif way == "role change":
+        membership = scene.cast.memberships[name.capitalize()]
+        await scene.do(lambda: house.change_role(membership=membership, role="member", by=Actor.person(scene.cast.ada), at=at))
+    elif way == "revocation":
+        by = Actor.person(scene.cast.hana)
+        await scene.do(lambda: services.revoke_invitation(invitation=Invitation.objects.get(person=person), by=by, at=at))
+
+
+WAYS = [("removal", "gail"), ("sign-out", "gail"), ("sign-out", "hana"), ("role change", "hana"), ("revocation", "gail")]
+
+
+@pytest.mark.parametrize("notes", ["with the note", "with every note lost"])
+@pytest.mark.parametrize(("way", "name"), WAYS, ids=lambda value: value)
+async def test_socket_and_media_close_when_their_ground_is_gone(
+    scene: Scene, media: Media, monkeypatch: pytest.MonkeyPatch, way: str, name: str, notes: str
+) -> None:
+    """By the note at once, and without it by the socket's own look: either way the pipe closes with the socket."""
+    page = await scene.call(name)
+    if notes == "with every note lost":
+
+        async def lost(group: str, message: dict[str, Any]) -> None:
+            """The layer may drop a message; this one drops all."""
+
+        monkeypatch.setattr(get_channel_layer(), "group_send", lost, raising=False)
+
+    await ended_by(scene, way, name)
+
+    assert await page.reason() == ("removed" if way == "removal" else "signed-out")
+    participant, call = str((await scene.participant(name)).pk), str((await scene.participant(name)).call_id)
+    async with asyncio.timeout(PATIENCE):
+        while (room := media.worker.room(call)) and participant in {one["participant"] for one in room.people()}:
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize(("way", "name"), [("removal", "gail"), ("sign-out", "gail"), ("sign-out", "hana"), ("revocation", "gail")], ids=lambda v: v)
+async def test_a_lobby_socket_closes_too(scene: Scene, way: str, name: str) -> None:
+    page = await scene.lobby(name)
+
+    await ended_by(scene, way, name)
+
+    assert await page.reason() in ("removed", "signed-out")
+
+
+async def test_signing_out_in_one_browser_leaves_the_other_one_alone(scene: Scene) -> None:
+    page = await scene.lobby("gail")
+    other = await in_thread(scenes.guest_token, scene.cast, scene.meeting, scene.person("gail"))
+    session = await in_thread(guest_session, f"cleac_guest={other}")
+    await scene.do(lambda: house.end_guest_session(session=session, by=Actor.person(scene.person("gail")), at=timezone.now()))
+
+    await page.say("ready")
+
+    assert (await page.next("moved", "closed"))["kind"] == "moved"
