@@ -5,4 +5,4 @@ class CleacSiteConfig(AppConfig):
     name = "cleac_site"
 
     def ready(self) -> None:
-        from . import checks  # noqa: F401, PLC0415 - reason: checks register themselves once settings are loaded
+        from . import celery, checks  # noqa: F401, PLC0415 - reason: checks and the broker need loaded settings

@@ -29,6 +29,7 @@ app.conf.update(
     worker_hijack_root_logger=False,
     beat_schedule_filename=str(settings.CLEAC.data / "timetable"),
     beat_schedule={
+        "sweep-outbox": {"task": "tenants.sweep_outbox", "schedule": 30.0},
         "forget-ended-sessions": {"task": "tenants.forget_ended_sessions", "schedule": 3600.0},
     },
     timezone="UTC",

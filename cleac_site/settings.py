@@ -21,7 +21,7 @@ from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-SECRETS = {"secret_key": "CLEAC_SECRET_KEY", "pipe_key": "CLEAC_PIPE_KEY"}
+SECRETS = {"secret_key": "CLEAC_SECRET_KEY", "pipe_key": "CLEAC_PIPE_KEY", "master_key": "CLEAC_MASTER_KEY"}
 
 
 class Environment(BaseSettings):
@@ -45,6 +45,7 @@ class Environment(BaseSettings):
     media_control_host: str = "127.0.0.1"
     secret_key: SecretStr = SecretStr("")
     pipe_key: SecretStr = SecretStr("")
+    master_key: SecretStr = SecretStr("")
 
     @model_validator(mode="after")
     def resolve(self) -> Self:

@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -22,6 +22,7 @@ from calls import services
 from calls.consumers.base import BURST, in_thread, threads
 from calls.control import Control
 from calls.media.edge import Edge
+from calls.media.orders import Answer
 from calls.media.worker import Worker
 from calls.models import Invitation, Participant
 from calls.models import Worker as WorkerRow
@@ -44,14 +45,14 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture(autouse=True)
-def quiet(caplog: pytest.LogCaptureFixture):
+def quiet(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     """Whatever a test does to a socket, no traceback reaches the log."""
     yield
     assert [record.getMessage() for record in caplog.records if record.exc_info or record.levelno >= logging.ERROR] == []
 
 
 @pytest.fixture(autouse=True)
-def hung_up():
+def hung_up() -> Iterator[None]:
     """The signalling threads keep no connection to a test's database."""
     yield
     together = threading.Barrier(threads._max_workers + 1)
@@ -74,7 +75,11 @@ class Media:
         self.edge = await Edge.bind("127.0.0.1", 0)
         self.worker = Worker(self.edge, settings.CLEAC.pipe_key.get_secret_value().encode(), lambda order: self.control.ask(order))
         address = await self.worker.listen("127.0.0.1")
-        self.control = Control(address, lambda answer: loop.call_soon_threadsafe(self.worker.tell, answer))
+
+        def answered(answer: Answer) -> None:
+            loop.call_soon_threadsafe(self.worker.tell, answer)
+
+        self.control = Control(address, answered)
         self.control.start()
         async with asyncio.timeout(PATIENCE):
             while not await in_thread(WorkerRow.objects.exists):
@@ -112,7 +117,7 @@ class Page:
     async def next(self, *kinds: str) -> dict[str, Any]:
         """The next message of one of these kinds."""
         while True:
-            message = json.loads(await self.socket.receive_from(PATIENCE))
+            message: dict[str, Any] = json.loads(await self.socket.receive_from(PATIENCE))
             self.heard.append(message)
             if message["kind"] in kinds:
                 return message
@@ -217,9 +222,11 @@ async def scene(cast: Any) -> AsyncIterator[Scene]:
             await page.socket.disconnect(timeout=PATIENCE)
 
 
-def guest_session(cookie: str) -> GuestSession | None:
+def guest_session(cookie: str) -> GuestSession:
     """The session behind a guest's cookie."""
-    return house_queries.guest_session_by_hash(hashed(cookie.partition("=")[2]))
+    found = house_queries.guest_session_by_hash(hashed(cookie.partition("=")[2]))
+    assert found is not None
+    return found
 
 
 # Getting in
