@@ -141,5 +141,7 @@ declare(
     erase=erase_guest_sessions,
 )
 declare("tenants.OutboxRow", fields("id tenant task arguments due_at tries done_at parked_at", WORK))
-declare("tenants.TenantKey", fields("tenant_id wrapped created_at", Field(Data.NONE, Purpose.RECORDING, Retention.TENANT, erase=Erase.DESTROY_KEY)))
-declare("tenants.SealedKey", fields("id tenant_id sealed created_at", Field(Data.NONE, Purpose.RECORDING, Retention.RECORDING, erase=Erase.DESTROY_KEY)))
+SEALED_TENANT = Field(Data.NONE, Purpose.RECORDING, Retention.TENANT, erase=Erase.DESTROY_KEY)
+SEALED_DATA = Field(Data.NONE, Purpose.RECORDING, Retention.RECORDING, erase=Erase.DESTROY_KEY)
+declare("tenants.TenantKey", fields("tenant_id wrapped created_at", SEALED_TENANT))
+declare("tenants.SealedKey", fields("id tenant_id sealed created_at", SEALED_DATA))
