@@ -12,11 +12,12 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 from uuid import UUID
 
 from django.db import Error as DatabaseError
-from django.db import connection, connections
+from django.db import InterfaceError, OperationalError, connections
 
 from consent import gate
 from consent import queries as consent
@@ -26,7 +27,7 @@ from tenants.permissions import Actor
 
 from . import placement, queries, services
 from .media import faults
-from .media.orders import Admitted, Answer, CallView, Joined, Left, Look, Lost, Order, Release, Unconfirmed
+from .media.orders import Admitted, Answer, CallView, Errand, Joined, Left, Look, Lost, Order, Outcome, Release, Unconfirmed
 from .models import Participant
 
 log = logging.getLogger(__name__)
@@ -36,21 +37,26 @@ SILENCE = "3s"  # after which PostgreSQL gives up a statement of ours: less than
 UNWRITTEN = 10_000  # arrivals and departures kept while the database is away
 ACTOR = Actor.job("media-worker")
 Wish = Callable[[UUID], object | None]
+Handlers = Mapping[type[Errand], Callable[[Any, bool], Outcome]]
 
 
 class Control(threading.Thread):
     """Registers the worker, keeps its leases and reads its calls until `stop`.
 
     `answer` is called in this thread; hand over with `loop.call_soon_threadsafe`. `wish` reads the recording side's value of one
-    call, inside its tenant's scope.
+    call, inside its tenant's scope. `handlers` do the errands of other parts: each is given the errand and whether this worker
+    still holds its call under its fence, opens its tenant's scope itself, and may be run again after an outage.
     """
 
-    def __init__(self, address: str, answer: Callable[[Answer], None], wish: Wish | None = None) -> None:
+    def __init__(
+        self, address: str, answer: Callable[[Answer], None], wish: Wish | None = None, handlers: Handlers | None = None
+    ) -> None:
         super().__init__(name="control", daemon=True)  # a database that hangs must not keep a stopped worker alive
         self.worker_id: UUID | None = None
         self._address = address
         self._answer = answer
         self._wish = wish
+        self._handlers = handlers or {}
         self._inbox: queue.SimpleQueue[Order | None] = queue.SimpleQueue()
         self._draining = threading.Event()
         self._stopping = False
@@ -60,7 +66,7 @@ class Control(threading.Thread):
         self._confirmed: dict[UUID, float] = {}
         self._asked: set[UUID] = set()
         self._unknown: set[UUID] = set()
-        self._unwritten: deque[Joined | Left | Release] = deque(maxlen=UNWRITTEN)
+        self._unwritten: deque[Joined | Left | Release | Errand] = deque(maxlen=UNWRITTEN)
 
     def ask(self, order: Order) -> None:
         """Any thread: put an order. Never waits."""
@@ -116,7 +122,7 @@ class Control(threading.Thread):
             work()
         except DatabaseError as error:
             log.warning("the database does not answer: %s", type(error).__name__)
-            connection.close()
+            connections.close_all()
             self._due = time.monotonic() + EVERY
             self._report_unconfirmed()
 
@@ -139,9 +145,10 @@ class Control(threading.Thread):
 
     def _beat(self) -> None:
         started = time.monotonic()
-        if connection.vendor == "postgresql":
-            with connection.cursor() as cursor:
-                cursor.execute("SELECT set_config('statement_timeout', %s, false)", [SILENCE])
+        for used in ("default", "keys") if self._handlers else ("default",):
+            if connections[used].vendor == "postgresql":
+                with connections[used].cursor() as cursor:
+                    cursor.execute("SELECT set_config('statement_timeout', %s, false)", [SILENCE])
         if self.worker_id is None:
             self.worker_id = placement.register(self._address)
         placement.beat(self.worker_id, self._address, draining=self._draining.is_set())
@@ -217,13 +224,27 @@ class Control(threading.Thread):
         while self._unwritten:
             order = self._unwritten[0]
             held = self._held.get(UUID(order.call_id))
+            ours = held is not None and held.fence == order.fence
+            if isinstance(order, Errand):
+                self._answer(self._run_errand(order, ours))
             # After the lease is lost the next worker writes this call's history, not we.
-            if held is not None and held.fence == order.fence:
+            elif held is not None and ours:
                 if isinstance(order, Release):
                     self._give_back(held.call_id)
                 else:
                     self._write_down(held, order)
             self._unwritten.popleft()
+
+    def _run_errand(self, errand: Errand, ours: bool) -> Outcome:
+        try:
+            return self._handlers[type(errand)](errand, ours)
+        except (OperationalError, InterfaceError):
+            raise
+        except Exception as error:
+            # What the database refuses for its content would be refused again for ever. An errand of one track must not end the calls
+            # of all; whoever sent it is told.
+            faults.record(error, f"{type(errand).__name__} was not done")
+            return Outcome(errand.call_id, errand, "fault")
 
     def _write_down(self, held: placement.Held, order: Joined | Left) -> None:
         service = services.joined if isinstance(order, Joined) else services.left

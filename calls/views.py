@@ -155,6 +155,7 @@ class Room(Entrance):
             "host": meeting.host.name,
             "name": self.person.name,
             "cards": [asdict(card) for card in cards],
+            "recordings": {"url": "/api/v1/recordings", "tenant": self.tenant.slug} if self.is_host else None,
         }
         facts = {"meeting": meeting, "host": meeting.host, "person": self.person, "cards": cards, "is_host": meeting.host_id == self.person.pk}
         contact = self.tenant.contact_email or settings.CLEAC.contact_email
@@ -162,7 +163,7 @@ class Room(Entrance):
 
 
 class TicketFor(Entrance):
-    """`{"kind": "lobby" | "call"}` -> `{"ticket": ...}`, or a code: those of `Door`, and `not-admitted`."""
+    """`{"kind": "lobby" | "call"}` -> `{"ticket": ..., "call": <id of the sitting>}`, or a code: those of `Door`, and `not-admitted`."""
 
     http_method_names = ("post",)
 
@@ -176,7 +177,7 @@ class TicketFor(Entrance):
             ticket = services.issue_ticket(participant=participant, kind=kind, session_ref=who.session_ref(request), at=timezone.now())
         except Refused as refused:
             return JsonResponse({"code": refused.code}, status=refused.status)
-        return JsonResponse({"ticket": ticket})
+        return JsonResponse({"ticket": ticket, "call": str(participant.call_id)})
 
 
 class GuestEntrance(Entrance):

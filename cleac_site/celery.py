@@ -31,6 +31,7 @@ app.conf.update(
     beat_schedule={
         "sweep-outbox": {"task": "tenants.sweep_outbox", "schedule": 30.0},
         "forget-ended-sessions": {"task": "tenants.forget_ended_sessions", "schedule": 3600.0},
+        "sweep-recordings": {"task": "recordings.sweep", "schedule": 15.0},
     },
     timezone="UTC",
 )

@@ -24,6 +24,7 @@ from calls.control import Control  # noqa: E402 - reason: models need loaded app
 from calls.media.edge import Edge  # noqa: E402 - reason: after django.setup, with its neighbours
 from calls.media.orders import Answer, Order  # noqa: E402 - reason: as above
 from calls.media.worker import Worker  # noqa: E402 - reason: as above
+from recordings import capture as recording  # noqa: E402 - reason: as above
 
 WATCH_EVERY = 1.0  # seconds between two looks at the database's thread: a worker without it is of no use
 PATIENCE = 10.0  # seconds the database's thread has to give the leases back
@@ -52,6 +53,7 @@ async def serve() -> int:
             control.ask(order)
 
     worker = Worker(edge, env.pipe_key.get_secret_value().encode(), ask)
+    capture = recording.Capture(worker, ask)
     try:
         address = await worker.listen(env.media_control_host)
     except OSError as error:
@@ -61,14 +63,16 @@ async def serve() -> int:
     def answered(answer: Answer) -> None:
         loop.call_soon_threadsafe(worker.tell, answer)
 
-    control = Control(address, answered)
+    control = Control(address, answered, wish=recording.wish, handlers=recording.HANDLERS)
     control.start()
+    capture.start()
     print(f"media worker ready udp={edge.port} control={address.rpartition(':')[2]}", flush=True)
     while not asked_to_stop.is_set() and control.is_alive():
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(asked_to_stop.wait(), WATCH_EVERY)
     in_order = control.is_alive()
     control.drain()
+    capture.stop("moved")
     await worker.drain()
     await asyncio.to_thread(control.stop, PATIENCE)
     await edge.close()

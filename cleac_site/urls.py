@@ -6,12 +6,13 @@ from django.conf import settings
 from django.urls import URLPattern, URLResolver, include, path
 
 from calls import urls as calls
+from recordings import urls as recordings
 
 from .pages import urls as site
 
 pages: list[URLPattern | URLResolver] = [*site.pages, *calls.pages]
 staff: list[URLPattern | URLResolver] = [*site.staff, *calls.staff]
-api: list[URLPattern | URLResolver] = [*site.api, *calls.api]
+api: list[URLPattern | URLResolver] = [*site.api, *calls.api, *recordings.api]
 
 urlpatterns: list[URLPattern | URLResolver] = [
     *pages,

@@ -30,6 +30,9 @@ ABILITIES: dict[str, frozenset[str]] = {
     "meetings.write": frozenset({OWNER, ADMIN, HOST}),
     "meetings.attend": frozenset({OWNER, ADMIN, HOST, MEMBER, DPO}),
     "calls.host": frozenset({OWNER, ADMIN, HOST}),
+    "recordings.start": frozenset({OWNER, ADMIN, HOST}),
+    "recordings.stop": frozenset({OWNER, ADMIN, HOST}),
+    "recordings.see": frozenset({OWNER, ADMIN, HOST}),
 }
 
 # Routes of libraries carry no ability of their own; a route that is neither here nor of ours is refused.
@@ -56,6 +59,8 @@ SCOPES: dict[str, frozenset[str]] = {
     "tenant:read": frozenset({"tenant.see"}),
     "meetings:read": frozenset({"meetings.see", "meetings.see_all"}),
     "meetings:write": frozenset({"meetings.write"}),
+    "recordings:read": frozenset({"recordings.see"}),
+    "recordings:write": frozenset({"recordings.start", "recordings.stop"}),
 }
 
 

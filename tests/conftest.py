@@ -91,6 +91,30 @@ def sign_in(client: Any) -> Callable[[Any], Any]:
 
 
 @pytest.fixture(scope="session")
+def django_db_setup(django_test_environment: None, django_db_blocker: Any) -> Iterator[None]:
+    """Both databases, always: the running site needs them even where no test of a run asks for one by name."""
+    from django.test.utils import setup_databases, teardown_databases  # noqa: PLC0415 - reason: needs configured settings
+
+    with django_db_blocker.unblock():
+        made = setup_databases(verbosity=0, interactive=False, aliases=["default", "keys"])
+    yield
+    with django_db_blocker.unblock():
+        hang_up_others()
+        teardown_databases(made, verbosity=0)
+
+
+def hang_up_others() -> None:
+    """End the connections that threads of this process left open: a database in use cannot be dropped."""
+    from django.db import connections  # noqa: PLC0415 - reason: needs configured settings
+
+    for connection in connections.all():
+        if connection.vendor == "postgresql":
+            with connection.cursor() as cursor:
+                query = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                cursor.execute(query)
+
+
+@pytest.fixture(scope="session")
 def stack(django_db_setup: None) -> Iterator[stacks.Stack]:
     """All processes of a production deployment, on the test databases."""
     with stacks.started(WEB_PORT) as running:

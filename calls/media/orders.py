@@ -105,5 +105,22 @@ class Release:
     fence: int
 
 
-Answer = CallView | Lost | Unconfirmed
-Order = Look | Joined | Left | Release
+@dataclass(frozen=True)
+class Errand:
+    """An order of a part that calls does not know: done in the database's thread, in order, by the handler of its own type."""
+
+    call_id: str
+    fence: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The answer to an errand. `failed` is empty, or a code."""
+
+    call_id: str
+    errand: Errand
+    failed: str = ""
+
+
+Answer = CallView | Lost | Unconfirmed | Outcome
+Order = Look | Joined | Left | Release | Errand

@@ -12,7 +12,7 @@ import contextlib
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -22,7 +22,7 @@ from tenants.errors import Refused
 
 from . import faults, wire
 from .edge import Edge
-from .orders import Admitted, Answer, CallView, Joined, Left, Look, Lost, Order, Release, Unconfirmed
+from .orders import Admitted, Answer, CallView, Joined, Left, Look, Lost, Order, Outcome, Release, Unconfirmed
 from .room import Member, Room
 
 log = logging.getLogger(__name__)
@@ -81,12 +81,21 @@ class Pipe:
             self._task = None
 
 
+MarksOf = Callable[[CallView, Member], Mapping[str, str]]
+
+
+def decided_marks(view: CallView, member: Member) -> Mapping[str, str]:
+    """What the member agreed to, by the view alone."""
+    return view.marks.get(member.person_id, {})
+
+
 class Carried:
     """One call on this worker, under one fence."""
 
-    def __init__(self, view: CallView, room: Room) -> None:
+    def __init__(self, view: CallView, room: Room, marks_of: MarksOf) -> None:
         self.view = view
         self.room = room
+        self._marks_of = marks_of
         self.pipes: dict[str, Pipe] = {}
         self.empty_since = time.monotonic()
         self.closed_for = ""
@@ -109,19 +118,22 @@ class Carried:
         return "" if admitted.epoch == epoch else "signed-out"
 
     def show_marks(self) -> None:
-        """Tell the room what its members agreed to, by the newest view."""
+        """Tell the room the marks of its members, by the newest view."""
         for member in list(self.room.members.values()):
-            self.room.set_marks(member.participant, self.view.marks.get(member.person_id, {}))
+            self.room.set_marks(member.participant, self._marks_of(self.view, member))
 
 
 class Worker:
     """All calls of this process. `ask` hands an order to the database's thread; that thread's answers go to `tell`, on the loop.
 
+    `follow`, where set, is told every answer in the same turn, after the rooms have followed it; `marks_of` says what is shown of a member.
     Counters: `pipes`, `notes`, `faults`, and one for each code or reason by which something was refused.
     """
 
     def __init__(self, edge: Edge, pipe_key: bytes, ask: Callable[[Order], None]) -> None:
         self.address = ""
+        self.follow: Callable[[Answer], None] | None = None
+        self.marks_of: MarksOf = decided_marks
         self.counters: Counter[str] = Counter()
         self._edge = edge
         self._key = pipe_key
@@ -172,6 +184,12 @@ class Worker:
 
     def tell(self, answer: Answer) -> None:
         """Take in what the database's thread found."""
+        if not isinstance(answer, Outcome):
+            self._take_in(answer)
+        if self.follow is not None:
+            self.follow(answer)
+
+    def _take_in(self, answer: CallView | Lost | Unconfirmed) -> None:
         carried = self._calls.get(answer.call_id)
         if isinstance(answer, CallView):
             self._apply(answer, carried)
@@ -194,7 +212,7 @@ class Worker:
         if carried is None:
             if view.ended or self._draining:
                 return
-            carried = self._calls[view.call_id] = Carried(view, Room(view.call_id, self._edge))
+            carried = self._calls[view.call_id] = Carried(view, Room(view.call_id, self._edge), self.marks_of)
         carried.view = view
         if view.ended:
             self._close(carried, "ended")

@@ -14,7 +14,7 @@ from tests.conftest import Visitor
 from tests.site.test_run import PATIENCE, Running
 
 from . import media
-from .test_a_join_and_consent import NUMBERS, Attendee, admitted, created_meeting
+from .people import NUMBERS, Attendee, admitted, created_meeting
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 

@@ -9,11 +9,23 @@ import { SOURCES } from "./protocol.js";
 import { text } from "./texts.js";
 
 /** @typedef {import("./protocol.js").Card} Card */
+/** @typedef {import("./protocol.js").Mark} Mark */
 /** @typedef {import("./protocol.js").Marks} Marks */
+/** @typedef {import("./protocol.js").Source} Source */
+/**
+ * One question on the page. `asked` is an answer that was tapped and is not confirmed yet; `stopping` names sources that were being kept
+ * when it was a no: each must be reported as applied before the no counts.
+ * @typedef {{card: Card, element: HTMLElement, asked: boolean | null, stopping: Set<Source>}} Entry
+ */
+
+/** Something of the source may still be written. @type {Mark[]} */
+const KEEPING = ["captured", "stopping"];
 
 export class Cards extends EventTarget {
-    /** @type {Map<string, {card: Card, element: HTMLElement, asked: boolean | null}>} */
+    /** @type {Map<string, Entry>} */
     #cards = new Map();
+    /** @type {Marks} */
+    #marks = {};
 
     /**
      * @param {HTMLElement} place
@@ -36,7 +48,10 @@ export class Cards extends EventTarget {
 
     /** The line is open (again): say what was tapped while it was not. A withdrawal in particular must not be lost with it. */
     again() {
-        for (const [purpose, { asked }] of this.#cards) if (asked !== null) this.owner.decide(purpose, asked);
+        for (const [purpose, entry] of this.#cards) {
+            entry.stopping.clear(); // the roster of the new line says what is so by then
+            if (entry.asked !== null) this.owner.decide(purpose, entry.asked);
+        }
     }
 
     /** @returns {Card[]} */
@@ -69,7 +84,10 @@ export class Cards extends EventTarget {
      * @param {Marks} marks
      */
     follow(marks) {
+        this.#marks = marks;
         for (const [purpose, entry] of this.#cards) {
+            if (entry.asked === false) this.#note(purpose, entry);
+            if (entry.stopping.size) continue;
             const mark = (SOURCES[purpose] ?? []).map((source) => marks[source]).find(Boolean);
             if (!mark || mark === "undecided" || mark === "fault" || mark === "paused" || mark === "stopping") continue;
             const answer = mark !== "declined";
@@ -77,11 +95,30 @@ export class Cards extends EventTarget {
         }
     }
 
+    /**
+     * The worker has taken the recorder off a source, or put it on.
+     * @param {Source} source
+     * @param {Mark} mark
+     */
+    applied(source, mark) {
+        for (const entry of this.#cards.values()) if (!KEEPING.includes(mark)) entry.stopping.delete(source);
+    }
+
+    /**
+     * Remember which sources of a purpose are being kept while a no is on its way.
+     * @param {string} purpose
+     * @param {Entry} entry
+     */
+    #note(purpose, entry) {
+        for (const source of SOURCES[purpose] ?? []) if (KEEPING.includes(this.#marks[source] ?? "undecided")) entry.stopping.add(source);
+    }
+
     /** What was asked was refused: say so. */
     fail() {
         for (const entry of this.#cards.values()) {
             if (entry.asked === null) continue;
             entry.asked = null;
+            entry.stopping.clear();
             this.#draw(entry, text("not-saved"));
         }
     }
@@ -99,7 +136,8 @@ export class Cards extends EventTarget {
             one("[data-slot=title]", element).replaceWith(title);
             one("[role=group]", element).setAttribute("aria-labelledby", title.id);
             if (this.owner.live) this.#fold(element);
-            const entry = { card: { ...card }, element, asked: null };
+            /** @type {Entry} */
+            const entry = { card: { ...card }, element, asked: null, stopping: new Set() };
             element.dataset.purpose = card.purpose;
             for (const button of all("[data-answer]", element)) {
                 button.addEventListener("click", () => this.#ask(card.purpose, button.dataset.answer === "yes"));
@@ -129,13 +167,15 @@ export class Cards extends EventTarget {
         const entry = this.#cards.get(purpose);
         if (!entry || entry.asked === granted || (entry.asked === null && entry.card.answer === granted)) return;
         entry.asked = granted;
+        entry.stopping.clear();
+        if (this.owner.live && !granted) this.#note(purpose, entry);
         const stops = this.owner.live && !granted && entry.card.answer === true;
         this.#draw(entry, text(stops ? "stopping" : "saving"));
         this.owner.decide(purpose, granted);
     }
 
     /**
-     * @param {{card: Card, element: HTMLElement, asked: boolean | null}} entry
+     * @param {Entry} entry
      * @param {string | null} state
      */
     #draw({ card, element, asked }, state) {

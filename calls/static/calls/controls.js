@@ -9,7 +9,7 @@ import { announce, text } from "./texts.js";
 /** @typedef {import("./protocol.js").Person} Person */
 /** @typedef {import("./protocol.js").Waiting} Waiting */
 
-const KEYS = /** @type {Record<string, string>} */ ({ m: "mic", v: "cam", s: "share", p: "people", k: "consent", "?": "keys" });
+const KEYS = /** @type {Record<string, string>} */ ({ m: "mic", v: "cam", s: "share", p: "people", k: "consent", r: "record", "?": "keys" });
 const TYPING = "input, select, textarea, [contenteditable], dialog[open] *";
 
 export class Controls {
@@ -30,6 +30,8 @@ export class Controls {
             share: () => this.#then(room.toggleScreen()),
             people: () => this.#panel("people"),
             consent: () => this.#panel("consent"),
+            record: () => this.#record(),
+            "record-panel": () => this.#panel("record"),
             keys: () => this.#dialog("keys").showModal(),
             leave: () => room.leaveCall(),
             dismiss: () => this.say("note", ""),
@@ -55,7 +57,7 @@ export class Controls {
 
     /**
      * Show words in a banner, or take it away.
-     * @param {"line" | "note" | "knock"} banner
+     * @param {"line" | "note" | "knock" | "recording"} banner
      * @param {string} words
      */
     say(banner, words) {
@@ -127,12 +129,20 @@ export class Controls {
         const before = this.#open;
         const open = name === before ? "" : name;
         this.element.dataset.panel = open;
-        for (const panel of ["people", "consent"]) {
+        for (const panel of ["people", "consent", "record"]) {
             show(one(`#${panel}-panel`, this.element), panel === open);
             one(`.controls [data-do=${panel}]`, this.element).setAttribute("aria-expanded", String(panel === open));
         }
         if (open === "people") this.say("knock", "");
         one(open ? `#${open}-title` : `.controls [data-do=${before}]`, this.element).focus();
+    }
+
+    /** Start or stop; whoever starts sees at once who is in and who is out. */
+    #record() {
+        const { recording } = this.room;
+        if (!recording.offered) return;
+        if (!recording.running && this.#open !== "record") this.#panel("record");
+        recording.toggle();
     }
 
     /** @param {string} id */

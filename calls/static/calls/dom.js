@@ -75,8 +75,9 @@ export function csrf() {
 /**
  * @param {string} url
  * @param {Record<string, unknown>} body
+ * @param {Record<string, string>} [further] headers
  */
-export function post(url, body) {
-    const headers = { "Content-Type": "application/json", "X-CSRFToken": csrf() };
+export function post(url, body, further = {}) {
+    const headers = { ...further, "Content-Type": "application/json", "X-CSRFToken": csrf() };
     return fetch(url, { method: "POST", credentials: "same-origin", cache: "no-store", headers, body: JSON.stringify(body) });
 }

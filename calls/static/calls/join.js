@@ -5,10 +5,11 @@ import { Check } from "./check.js";
 import { Cards } from "./consent.js";
 import { Devices, supported } from "./devices.js";
 import { all, context, one, show } from "./dom.js";
+import { drawMark, NAMED } from "./marks.js";
 import { LOBBY_HEARD, LOBBY_SENT } from "./protocol.js";
 import { Room } from "./room.js";
 import { Line } from "./signalling.js";
-import { announce, text } from "./texts.js";
+import { announce, listed, text } from "./texts.js";
 
 /** @typedef {"welcome" | "answers" | "devices" | "waiting"} Step */
 /** @typedef {import("./protocol.js").Card} Card */
@@ -173,7 +174,20 @@ class Join {
         show(one("[data-step=room]"), true);
         document.documentElement.dataset.in = "room";
         one("#room-title").focus();
-        await new Room(this.context, this.devices, cards, (state) => this.#over(state)).enter();
+        await new Room(this.context, this.devices, cards, (state, kept) => this.#over(state, kept)).enter();
+    }
+
+    /**
+     * What this page saw being kept of us.
+     * @param {import("./protocol.js").Source[]} kept
+     */
+    #after(kept) {
+        const sources = NAMED.filter((source) => kept.some((one) => one.startsWith(source)));
+        const words = sources.length ? text("after-kept", { sources: listed(sources.map((source) => text(`source-${source}`))) }) : text("after-nothing");
+        const mark = one("[data-after-mark]");
+        drawMark(mark, sources.length ? "captured" : "declined", words);
+        mark.dataset.sources = sources.join(" ");
+        show(one("[data-after-withdraw]"), sources.length > 0);
     }
 
     #lost() {
@@ -182,8 +196,11 @@ class Join {
         show(banner, true);
     }
 
-    /** @param {string} state */
-    #over(state) {
+    /**
+     * @param {string} state
+     * @param {import("./protocol.js").Source[]} [kept] after a call: which of our sources were captured
+     */
+    #over(state, kept) {
         this.line.close();
         this.check.stop();
         this.devices.release("mic");
@@ -196,6 +213,8 @@ class Join {
         const states = all("[data-state]", page);
         const wanted = states.find((card) => card.dataset.state === state) ?? one("[data-state=unknown]", page);
         for (const card of states) show(card, card === wanted);
+        show(one("[data-after]", page), kept !== undefined);
+        if (kept) this.#after(kept);
         show(page, true);
         show(one("#join"), true);
         one("h1", wanted).focus();

@@ -22,8 +22,11 @@ export function overall(marks) {
     return ORDER.find((mark) => present.has(mark)) ?? "undecided";
 }
 
-/** @param {Marks} marks */
-export const isKept = (marks) => Object.values(marks).some((mark) => mark === "captured" || mark === "stopping");
+/**
+ * Is something of this person being kept now, as far as the writer has confirmed it?
+ * @param {Marks} marks
+ */
+export const isKept = (marks) => Object.values(marks).includes("captured");
 
 /**
  * The words beside the one mark. What is kept is named.

@@ -8,6 +8,7 @@ import { drawMark, isKept, overall, wordsOf } from "./marks.js";
 import { People } from "./people.js";
 import { CALL_HEARD, CALL_SENT } from "./protocol.js";
 import { Publisher } from "./publish.js";
+import { Recording } from "./recording.js";
 import { Line } from "./signalling.js";
 import { Subscriber } from "./subscribe.js";
 import { announce, text } from "./texts.js";
@@ -39,12 +40,16 @@ export class Room {
     #startedAt = 0;
     #over = false;
     #moving = false;
+    #call = "";
+    /** Which of our own sources were captured while this page watched. @type {Set<Source>} */
+    #keptOfMe = new Set();
 
     /**
-     * @param {{ticket_url: string, call_url: string}} where
+     * @param {{ticket_url: string, call_url: string, recordings: import("./recording.js").Where | null}} where
      * @param {Devices} devices
      * @param {Card[]} cards
-     * @param {(state: string) => void} over the room is left for good; `state` names the page to show
+     * @param {(state: string, kept: Source[]) => void} over the room is left for good; `state` names the page to show, `kept` what of us
+     *     was captured
      */
     constructor(where, devices, cards, over) {
         this.element = one("[data-step=room]");
@@ -52,9 +57,14 @@ export class Room {
         this.leave = over;
         this.line = new Line(
             { path: where.call_url, ticketUrl: where.ticket_url, kind: "call", sent: CALL_SENT, heard: CALL_HEARD },
-            { heard: (message) => this.#hear(message), opened: () => {}, lost: () => this.#lost(this.#moving ? "worker-lost" : "reconnecting"), refused: (code) => this.#shut(code) },
+            { heard: (message) => this.#hear(message), opened: () => {}, lost: () => this.#lost(this.#moving ? "worker-lost" : "reconnecting"), refused: (code) => this.#shut(code), entered: (call) => { this.#call = call; } },
         );
         this.stage = new Stage(one("[data-stage]", this.element));
+        this.recording = new Recording(this.element, where.recordings ?? null, {
+            call: () => this.#call,
+            say: (words) => this.controls.say("recording", words),
+            changed: () => this.#draw(),
+        });
         this.controls = new Controls(this.element, this);
         this.people = new People(one("#people-panel", this.element), {
             admit: (participant) => this.line.send("admit", { participant }),
@@ -140,6 +150,7 @@ export class Room {
             case "waiting": return this.#knock(message.people);
             case "published": return this.#pub?.answered(message);
             case "offer": return this.#sub?.offered(message);
+            case "recording": return this.recording.heard(message.state, message.since);
             case "applied": return this.#applied(message.source, message.mark);
             case "refused": return this.#refused();
             case "closed": return this.#closed(message.reason);
@@ -154,6 +165,7 @@ export class Room {
         this.#me = me;
         this.#startedAt = Date.parse(started_at);
         this.#people = new Map(people.map((person) => [person.participant, person]));
+        this.#remember();
         const again = () => this.line.renew();
         this.#sub = new Subscriber(media.ice_servers, {
             answer: (fields) => this.line.send("subscribed", fields),
@@ -239,7 +251,10 @@ export class Room {
         if (before && before.screen !== person.screen && person.participant !== this.#me) {
             announce(text(person.screen ? "shares" : "shares-no-more", { name: person.name }));
         }
-        if (person.participant === this.#me) this.cards.follow(person.marks);
+        if (person.participant === this.#me) {
+            this.#remember();
+            this.cards.follow(person.marks);
+        }
         this.#draw();
     }
 
@@ -268,6 +283,7 @@ export class Room {
         const own = this.#people.get(this.#me);
         if (!own) return;
         own.marks = { ...own.marks, [source]: mark };
+        this.cards.applied(source, mark);
         this.cards.follow(own.marks);
         this.#draw();
     }
@@ -286,11 +302,19 @@ export class Room {
         this.stage.own("screen", this.#screen?.getVideoTracks()[0] ?? null);
         this.people.present(people, this.#me);
         const kept = people.filter((person) => isKept(person.marks)).length;
+        this.recording.people(people, this.#me);
         this.controls.kept(kept, people.length);
         this.controls.alone(people.length === 1);
         const marks = this.#people.get(this.#me)?.marks ?? {};
         drawMark(one("[data-own-mark]", this.element), overall(marks), wordsOf(marks));
         this.controls.own(overall(marks));
+    }
+
+    /** Note what is captured of us, for the page after the call. */
+    #remember() {
+        for (const [source, mark] of Object.entries(this.#people.get(this.#me)?.marks ?? {})) {
+            if (mark === "captured") this.#keptOfMe.add(/** @type {Source} */ (source));
+        }
     }
 
     /**
@@ -311,6 +335,7 @@ export class Room {
     /** @param {string} words */
     #lost(words) {
         this.#hangUp();
+        this.recording.lost();
         this.#draw();
         this.controls.network("connecting");
         this.controls.say("line", text(words));
@@ -354,6 +379,6 @@ export class Room {
         this.devices.release("mic");
         this.devices.release("cam");
         show(this.element, false);
-        this.leave(state);
+        this.leave(state, [...this.#keptOfMe]);
     }
 }

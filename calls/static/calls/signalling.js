@@ -12,6 +12,7 @@ import { parse, written } from "./protocol.js";
  * @property {(again: boolean) => void} opened the socket is open; `again` after a loss
  * @property {() => void} lost the socket is gone and will be opened again
  * @property {(code: string) => void} refused no ticket is given any more; `code` says why
+ * @property {(call: string) => void} [entered] a ticket was given; `call` is the sitting that it is for
  */
 
 const FIRST_PAUSE = 400; // ms
@@ -30,11 +31,11 @@ export class NoTicket extends Error {
  * A ticket for one socket, good for half a minute. Throws NoTicket when refused, other errors when the server could not be reached.
  * @param {string} url
  * @param {"lobby" | "call"} kind
- * @returns {Promise<string>}
+ * @returns {Promise<{ticket: string, call?: string}>}
  */
 export async function ticket(url, kind) {
     const answer = await post(url, { kind });
-    if (answer.ok) return (await answer.json()).ticket;
+    if (answer.ok) return answer.json();
     if (answer.status >= 500 || answer.status === 429) throw new Error(`no ticket now: ${answer.status}`);
     const problem = await answer.json().catch(() => ({}));
     throw new NoTicket(problem.code ?? problem.state ?? (answer.status === 401 ? "signed-out" : "unknown"));
@@ -64,8 +65,10 @@ export class Line {
     /** Fetch a ticket and open the socket. Resolves when it has been tried; a loss is answered by trying again. */
     async open() {
         try {
-            const secret = await ticket(this.where.ticketUrl, this.where.kind);
-            if (!this.#closed) this.#connect(secret);
+            const given = await ticket(this.where.ticketUrl, this.where.kind);
+            if (this.#closed) return;
+            if (given.call) this.listener.entered?.(given.call);
+            this.#connect(given.ticket);
         } catch (error) {
             if (error instanceof NoTicket) this.#give(() => this.listener.refused(error.code));
             else this.#again();

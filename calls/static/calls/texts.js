@@ -20,6 +20,12 @@ export function text(name, facts = {}) {
 }
 
 /**
+ * Are there words called `name`?
+ * @param {string} name
+ */
+export const has = (name) => words.has(name);
+
+/**
  * Several words as one phrase, in the way of the page's language.
  * @param {string[]} parts
  */

@@ -1,0 +1,57 @@
+"""What a bench found: figures with their units, the machine they were measured on, as a table and as JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One measured value."""
+
+    metric: str
+    value: float
+    unit: str
+
+
+@dataclass
+class Report:
+    """All figures of one bench."""
+
+    name: str
+    figures: list[Figure] = field(default_factory=list)
+
+    def add(self, metric: str, value: float, unit: str) -> None:
+        self.figures.append(Figure(metric, round(value, 3), unit))
+
+    def spread(self, metric: str, values: list[float], unit: str) -> None:
+        """Median, 99th percentile (nearest rank) and count of one series."""
+        ranked = sorted(values)
+        self.add(f"{metric} median", statistics.median(ranked), unit)
+        self.add(f"{metric} p99", ranked[min(len(ranked) - 1, -(-99 * len(ranked) // 100) - 1)], unit)
+        self.add(f"{metric} count", len(ranked), "runs")
+
+    def show(self) -> None:
+        table = Table(title=f"bench {self.name}")
+        for heading in ("metric", "value", "unit"):
+            table.add_column(heading, justify="right" if heading == "value" else "left")
+        for figure in self.figures:
+            table.add_row(figure.metric, f"{figure.value:g}", figure.unit)
+        Console().print(table)
+
+    def write(self, path: Path) -> None:
+        found = {"name": self.name, "machine": machine(), "figures": [asdict(figure) for figure in self.figures]}
+        path.write_text(json.dumps(found, indent=2) + "\n")
+
+
+def machine() -> dict[str, object]:
+    """What the figures were measured on, without its name."""
+    return {"system": platform.system(), "processor": platform.machine(), "cores": os.cpu_count(), "python": platform.python_version()}

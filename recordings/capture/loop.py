@@ -1,0 +1,283 @@
+"""The loop's side of capture: who is recorded at this moment, and nobody else.
+
+What must never happen here, and what holds it:
+- A key or an encryptor without a permit: a take asks for its epoch only under a permit of the newest view, the database asks the gate
+  again before it makes a key, and when the key arrives permit, wish, track and confirmation are looked at once more in that turn.
+- A packet after the cut: the recorder is taken off its track in the turn of the loop in which the view arrives.
+- Capture on old knowledge: what was not confirmed for `CONFIRMED_WITHIN` seconds ends, and keeps only what was confirmed.
+- A mark that says more than the writer does: marks are computed from what was stored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from functools import partial
+from uuid import UUID
+
+from calls.media.orders import Answer, CallView, Lost, Order, Outcome
+from calls.media.room import Member
+from calls.media.worker import Worker
+
+from .. import storage
+from ..recorder import Recorder
+from .orders import CloseEpoch, EpochOpened, OpenEpoch, Wish
+from .takes import Followed, Take
+
+CONFIRMED_WITHIN = 5.0  # seconds (D19)
+AT_ONCE = 1.0  # seconds from a decision to the reading that found it: it was learnt by its note (D25)
+TICK = 0.1
+PAUSE = 2.0  # seconds before a track that could not be captured is tried again
+
+log = logging.getLogger(__name__)
+
+
+class Capture:
+    """Follows every call of `worker`. `ask` hands an order to the database's thread; `clock` is that of the views (monotonic)."""
+
+    def __init__(self, worker: Worker, ask: Callable[[Order], None], clock: Callable[[], float] = time.monotonic) -> None:
+        self._worker, self._ask, self._clock = worker, ask, clock
+        self._calls: dict[str, Followed] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._stopped = False
+        worker.follow, worker.marks_of = self.told, self.marks_of
+
+    def start(self) -> None:
+        """Look at everything ten times a second from now on."""
+        self._timer = asyncio.get_running_loop().call_later(TICK, self.start)
+        self.tick()
+
+    def stop(self, cut: str) -> None:
+        """Close every epoch; nothing is captured afterwards."""
+        self._stopped = True
+        if self._timer is not None:
+            self._timer.cancel()
+        for call in list(self._calls.values()):
+            self._end_all(call, cut)
+
+    # What the database says
+
+    def told(self, answer: Answer) -> None:
+        """Take in an answer, in the turn of the loop in which it arrives."""
+        if isinstance(answer, CallView):
+            self._view(answer)
+        elif isinstance(answer, Lost):
+            self._lose(answer.call_id)
+        elif isinstance(answer, EpochOpened):
+            self._opened(answer)
+        elif isinstance(answer, Outcome):
+            self._done(answer)
+
+    def _view(self, view: CallView) -> None:
+        call, room = self._calls.get(view.call_id), self._worker.room(view.call_id)
+        if view.ended and call is not None:
+            self._follow(call, view)
+            self._end_all(call, "ended")
+            self._say(call)
+            del self._calls[view.call_id]
+            return
+        if call is not None and call.room is not room:
+            self._lose(view.call_id)
+            call = None
+        if room is None:
+            return
+        if call is None:
+            call = self._calls[view.call_id] = Followed(view, room)
+        self._follow(call, view)
+        self._look(call)
+
+    def _follow(self, call: Followed, view: CallView) -> None:
+        """The newest view counts from here on; whoever lost a permit by it is cut off now, and told."""
+        before, call.view = call.view, view
+        for take in list(call.takes.values()):
+            if call.still(take) == "withdrawn":
+                self._end(call, take, "withdrawn", self._last_permitted(take, before, view))
+        for member in list(call.room.members.values()):
+            had, has = before.permits.get(member.person_id, {}), view.permits.get(member.person_id, {})
+            for source in had.keys() - has.keys():
+                mark = view.marks.get(member.person_id, {}).get(source, "undecided")
+                member.send({"kind": "applied", "source": source, "mark": mark})
+
+    @staticmethod
+    def _last_permitted(take: Take, before: CallView, view: CallView) -> float | None:
+        """The moment after which nothing may be kept; None when the withdrawal was learnt at once, so that the cut itself is the end.
+
+        Decision and reading are compared by the database's own clock. The reading's moment is taken before it began, so the result is
+        early rather than late. When no standing no is known (a new notice, or a no and a yes between two readings), it is the reading before.
+        """
+        age = view.wish.refused.get(take.person_id, {}).get(take.source) if isinstance(view.wish, Wish) else None
+        if age is None:
+            return before.read_at
+        return None if age <= AT_ONCE else view.read_at - age
+
+    def _lose(self, call_id: str) -> None:
+        """The call is not ours any more: of what was not confirmed nothing is kept."""
+        call = self._calls.pop(call_id, None)
+        if call is not None:
+            self._end_all(call, "moved", call.view.read_at)
+
+    def _opened(self, opened: EpochOpened) -> None:
+        order = opened.errand
+        assert isinstance(order, OpenEpoch)
+        call = self._calls.get(opened.call_id)
+        take = call.takes.get((order.participant_id, order.source)) if call else None
+        if call is None or take is None or take.decision_id != order.decision_id or take.recording_id != order.recording_id:
+            self._ask(CloseEpoch(order.call_id, order.fence, order.tenant_id, opened.epoch_id, "unused"))
+            return
+        take.epoch_id = opened.epoch_id
+        if take.recorder is not None or self._stopped or not self._confirmed(call) or call.still(take):
+            self._end(call, take, "unused")
+            return
+        self._record(call, take, opened)
+
+    def _record(self, call: Followed, take: Take, opened: EpochOpened) -> None:
+        assert opened.context is not None
+        wish = call.wish
+        assert wish is not None
+        ask_for_key_frame = partial(call.room.want_key_frame, *take.place)
+        started = call.started.setdefault(wish.recording_id, call.view.read_at - wish.age)
+        try:
+            file = storage.store().create(opened.object_name)
+        except OSError as error:
+            log.error("a journal could not be begun (%s)", error.strerror)
+            self._fail(call, take, "unused")
+            return
+        take.recorder = Recorder(
+            file, opened.data_key, opened.context, started=started, ask_for_key_frame=ask_for_key_frame, clock=self._clock
+        )
+        call.room.tap(*take.place, take.recorder)
+        self._show(call)
+
+    def _done(self, outcome: Outcome) -> None:
+        call, errand = self._calls.get(outcome.call_id), outcome.errand
+        if call is None:
+            return
+        if isinstance(errand, CloseEpoch):
+            call.closing.pop(errand.epoch_id, None)
+        elif isinstance(errand, OpenEpoch):
+            place = (errand.participant_id, errand.source)
+            take = call.takes.get(place)
+            if take is not None and take.recorder is None and take.decision_id == errand.decision_id:
+                del call.takes[place]
+                call.retry_at[place] = self._clock() + PAUSE
+        self._show(call)
+
+    # What time says
+
+    def tick(self) -> None:
+        """Seal what is due, end what may not go on, begin what may."""
+        for call_id, call in list(self._calls.items()):
+            if self._worker.room(call_id) is not call.room:
+                self._lose(call_id)
+            else:
+                self._look(call)
+
+    def _look(self, call: Followed) -> None:
+        now = self._clock()
+        if not self._confirmed(call):
+            for take in list(call.takes.values()):
+                if take.recorder is not None:
+                    call.faults.add(take.place)
+                    self._end(call, take, "unconfirmed", call.view.read_at)
+        for take in list(call.takes.values()):
+            if take.recorder is None:
+                continue
+            if cut := call.still(take):
+                self._end(call, take, cut)
+                continue
+            take.recorder.tick(now)
+            if take.recorder.fault or take.recorder.ended is not None:
+                self._fail(call, take, "fault")
+        if self._confirmed(call) and not self._stopped:
+            self._begin(call, now)
+        self._show(call)
+
+    def _confirmed(self, call: Followed) -> bool:
+        at = self._worker.confirmed_at(call.view.call_id)
+        return at is not None and self._clock() - at < CONFIRMED_WITHIN
+
+    def _begin(self, call: Followed, now: float) -> None:
+        """Ask for an epoch of every published source whose person permits it."""
+        wish = call.wish
+        for member in call.room.members.values() if wish is not None else ():
+            for track in member.publisher.tracks.values():
+                place = (member.participant, track.source)
+                permit = call.permit(member.person_id, track.source)
+                if permit is None or wish is None or place in call.takes or call.retry_at.get(place, 0.0) > now:
+                    continue
+                call.takes[place] = Take(member.participant, member.person_id, track.source, track.key, wish.recording_id, permit.decision_id)
+                who = (member.participant, member.person_id, track.source)
+                self._ask(OpenEpoch(call.view.call_id, call.view.fence, wish.tenant_id, wish.recording_id, *who, permit.decision_id))
+
+    # The end of a take
+
+    def _end_all(self, call: Followed, cut: str, keep_until: float | None = None) -> None:
+        for take in list(call.takes.values()):
+            self._end(call, take, cut, keep_until)
+
+    def _fail(self, call: Followed, take: Take, cut: str) -> None:
+        call.faults.add(take.place)
+        call.retry_at[take.place] = self._clock() + PAUSE
+        self._end(call, take, cut)
+
+    def _end(self, call: Followed, take: Take, cut: str, keep_until: float | None = None) -> None:
+        """Off the track, END, key dropped, in this turn; the database is told. `keep_until`: whole records that end later go."""
+        del call.takes[take.place]
+        recorder, now = take.recorder, self._clock()
+        if recorder is not None:
+            call.room.untap(*take.place, recorder)
+            if keep_until is None:
+                recorder.stop(cut, now)
+            else:
+                recorder.abandon(keep_until, cut, now)
+            take.recorder = None
+        if take.epoch_id is not None:
+            call.closing[take.epoch_id] = take.place
+            self._ask(CloseEpoch(call.view.call_id, call.view.fence, UUID(call.view.tenant_id), take.epoch_id, cut))
+
+    # What is shown
+
+    def marks_of(self, view: CallView, member: Member) -> Mapping[str, str]:
+        """The marks of a member's sources: what the writer does, else what the person decided."""
+        decided = dict(view.marks.get(member.person_id, {}))
+        call, now = self._calls.get(view.call_id), self._clock()
+        if call is None or call.room is not member.room:
+            return decided
+        busy = [*call.takes, *call.closing.values(), *call.faults]
+        for place in [place for place in busy if place[0] == member.participant]:
+            decided[place[1]] = call.mark(place, decided.get(place[1], "undecided"), now)
+        return decided
+
+    def _show(self, call: Followed) -> None:
+        now = self._clock()
+        for place in list(call.faults):
+            take = call.takes.get(place)
+            stored = take.recorder.stored_at if take is not None and take.recorder is not None else None
+            if stored is not None or call.wish is None or call.room.track(*place) is None:
+                call.faults.discard(place)
+        marks = {member.participant: self.marks_of(call.view, member) for member in call.room.members.values()}
+        for participant, own in marks.items():
+            call.room.set_marks(participant, own)
+        self._say(call, now)
+
+    def _say(self, call: Followed, now: float | None = None) -> None:
+        """Tell members the state of the recording when it changed, and whoever is new."""
+        state = self._state(call, self._clock() if now is None else now)
+        if state != call.state:
+            call.state, call.since, call.greeted = state, datetime.now(UTC), {}
+        since = call.since.isoformat(timespec="milliseconds") if call.since else ""
+        for participant, member in call.room.members.items():
+            if call.greeted.get(participant) is not member:
+                call.greeted[participant] = member
+                member.send({"kind": "recording", "state": state, "since": since})
+
+    @staticmethod
+    def _state(call: Followed, now: float) -> str:
+        if call.wish is None or call.view.ended:
+            return "off"
+        if call.faults:
+            return "fault"
+        return "on" if any(call.mark(place, "", now) == "captured" for place in call.takes) else "starting"

@@ -1,0 +1,87 @@
+"""What capture remembers of a call: the newest view, and each take: one track under one decision, from the question to END."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+from calls.media.orders import CallView
+from calls.media.room import Member, Room
+from consent.gate import Permit
+
+from ..recorder import Recorder
+from .orders import Wish
+
+STORED_WITHIN = 4.0  # seconds: the mark is on while a record was stored in this time
+Place = tuple[str, str]  # participant, source
+
+
+@dataclass(eq=False)
+class Take:
+    """One track under one decision. Without a recorder it waits for its epoch, and neither key nor encryptor exists on this side."""
+
+    participant: str
+    person_id: str
+    source: str
+    track: int
+    recording_id: UUID
+    decision_id: UUID
+    recorder: Recorder | None = None
+    epoch_id: UUID | None = None
+
+    @property
+    def place(self) -> Place:
+        return (self.participant, self.source)
+
+
+@dataclass(eq=False)
+class Followed:
+    """One call on this worker, as capture sees it."""
+
+    view: CallView
+    room: Room
+    started: dict[UUID, float] = field(default_factory=dict)
+    takes: dict[Place, Take] = field(default_factory=dict)
+    closing: dict[UUID, Place] = field(default_factory=dict)
+    faults: set[Place] = field(default_factory=set)
+    retry_at: dict[Place, float] = field(default_factory=dict)
+    greeted: dict[str, Member] = field(default_factory=dict)
+    state: str = ""
+    since: datetime | None = None
+
+    @property
+    def wish(self) -> Wish | None:
+        return self.view.wish if isinstance(self.view.wish, Wish) else None
+
+    def permit(self, person_id: str, source: str) -> Permit | None:
+        found = self.view.permits.get(person_id, {}).get(source)
+        return found if isinstance(found, Permit) else None
+
+    def still(self, take: Take) -> str:
+        """Why this take may not go on by the newest view and the room; empty when it may."""
+        permit = self.permit(take.person_id, take.source)
+        if permit is None or permit.decision_id != take.decision_id:
+            return "withdrawn"
+        if self.wish is None or self.wish.recording_id != take.recording_id:
+            return "stopped"
+        member = self.room.members.get(take.participant)
+        if member is None or member.person_id != take.person_id:
+            return "left"
+        track = self.room.track(*take.place)
+        return "" if track is not None and track.key == take.track else "ended"
+
+    def mark(self, place: Place, decided: str, now: float) -> str:
+        """What is true of a source at this moment (product rule 7)."""
+        take = self.takes.get(place)
+        if take is not None and take.recorder is not None:
+            stored = take.recorder.stored_at
+            if stored is None:
+                return "starting"
+            if now - stored <= STORED_WITHIN:
+                return "captured"
+        if place in self.closing.values():
+            return "stopping"
+        if place in self.faults:
+            return "fault"
+        return "starting" if take is not None and take.recorder is None else decided

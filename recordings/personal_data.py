@@ -1,0 +1,97 @@
+"""What recordings hold about people: who asked for one, whose tracks are in it, under which decisions, and the stored objects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from django.db.models import Model
+
+from compliance.registry import Data, Erase, Export, Field, Line, Outcome, Purpose, Retention, declare, fields
+from tenants import jobs
+from tenants.models import Person
+
+from . import queries, services
+from .models import Artefact
+
+FRAME = Field(Data.NONE, Purpose.RECORDING, Retention.RECORDING)
+ASKED = Field(Data.PSEUDONYM, Purpose.RECORDING, Retention.EVIDENCE, Export.INCLUDE)
+TIMES = Field(Data.ACTIVITY, Purpose.RECORDING, Retention.EVIDENCE, Export.INCLUDE)
+WHOSE = Field(Data.PSEUDONYM, Purpose.RECORDING, Retention.EVIDENCE)
+PROOF = Field(Data.PSEUDONYM, Purpose.CONSENT, Retention.EVIDENCE, Export.INCLUDE)
+MEDIA = Field(Data.CONTENT, Purpose.RECORDING, Retention.RECORDING, Export.INCLUDE, Erase.DESTROY_KEY)
+KEY = Field(Data.CREDENTIAL, Purpose.RECORDING, Retention.RECORDING, Export.OMIT, Erase.DESTROY_KEY)
+
+
+def export_recordings(person: Model) -> Iterator[dict[str, Any]]:
+    """Recordings that the person asked for or is part of."""
+    assert isinstance(person, Person)
+    for recording in queries.recordings_with(person):
+        times = {"requested_at": recording.requested_at, "stopped_at": recording.stopped_at}
+        asked = recording.requested_by_id == person.pk
+        yield {"meeting": recording.call.meeting.title, "state": recording.state, "incomplete": recording.incomplete, "asked": asked, **times}
+
+
+def export_tracks(person: Model) -> Iterator[dict[str, Any]]:
+    """From which sources the person was captured, in which recording."""
+    assert isinstance(person, Person)
+    for track in queries.tracks_of(person):
+        yield {"recording": str(track.recording_id), "meeting": track.recording.call.meeting.title, "source": track.source}
+
+
+def export_epochs(person: Model) -> Iterator[dict[str, Any]]:
+    """When, and under which decision."""
+    assert isinstance(person, Person)
+    for epoch in queries.epochs_of(person):
+        yield {
+            "recording": str(epoch.track.recording_id),
+            "source": epoch.track.source,
+            "number": epoch.number,
+            "decision": str(epoch.decision),
+            "entry_hash": bytes(epoch.entry_hash).hex(),
+            "opened_at": epoch.opened_at,
+            "closed_at": epoch.closed_at,
+            "cut": epoch.cut,
+            "complete": epoch.complete,
+        }
+
+
+def export_artefacts(person: Model) -> Iterator[dict[str, Any]]:
+    """What is stored, how much of it, and whether it can still be opened. The media itself is delivered by the request's package."""
+    assert isinstance(person, Person)
+    for artefact in queries.artefacts_of(person):
+        yield {"kind": artefact.kind, "state": artefact.state, "size": artefact.size}
+
+
+def erase_artefacts(person: Model, at: datetime) -> Line:
+    """Destroy the keys of everything captured of the person, and the objects. What is being captured now is reported as failed."""
+    assert isinstance(person, Person)
+    rows = services.redact(person=person, by=jobs.actor("erasure"), at=at)
+    open_ones = queries.artefacts_of(person).filter(state=Artefact.State.WRITING).count()
+    if open_ones:
+        return Line("recordings.Artefact", Outcome.FAILED, open_ones, "being-captured")
+    return Line("recordings.Artefact", Outcome.DONE, rows)
+
+
+declare(
+    "recordings.Recording",
+    fields("id tenant call state incomplete", FRAME) | fields("requested_by", ASKED) | fields("requested_at stopped_at", TIMES),
+    export=export_recordings,
+)
+declare(
+    "recordings.Track",
+    fields("id tenant recording", FRAME) | fields("person participant", WHOSE) | fields("source", TIMES),
+    export=export_tracks,
+)
+declare(
+    "recordings.Epoch",
+    fields("id tenant track number fence", FRAME) | fields("decision entry_hash", PROOF) | fields("opened_at closed_at cut complete", TIMES),
+    export=export_epochs,
+)
+declare(
+    "recordings.Artefact",
+    fields("id tenant kind state epochs size", FRAME) | fields("object_name", MEDIA) | fields("sealed_key", KEY),
+    export=export_artefacts,
+    erase=erase_artefacts,
+)

@@ -1,0 +1,197 @@
+"""A sink that turns packets into sealed journal records; knows no Django. It is handed an open file and a data key.
+
+What must never happen here, and what holds it:
+- A packet is kept after the cut: `stop`, `abandon`, `drop_after` and `closed` shut the intake before they do anything else.
+- Clear media touches a disk: a packet waits in memory, for a second at most, and leaves it sealed.
+- A full disk ends the call: an OSError makes the recorder give up, visibly (`fault`), and nothing is raised into the packet path.
+- A key outlives its epoch: END is sealed, or given up, and then the only reference to the derived key goes.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import BinaryIO
+
+from calls.media.sink import Packet
+
+from .journal import Item, Writer, clock_pair
+from .sealing import Context
+
+RECORD_US = 1_000_000  # the longest interval of one record
+RECORD_BYTES = 4 * 1024 * 1024  # a flood is sealed earlier, so that memory stays bounded
+KEY_FRAME_SECONDS = 4.0
+PICTURES = frozenset({"cam", "screen"})
+
+_log = logging.getLogger(__name__)
+
+
+class Recorder:
+    """Records one track under one decision. All moments are monotonic seconds of one clock; `started` is the recording's time 0.
+
+    It takes packets until it is stopped, abandoned, cut back or told that its track is over (`ended` says why). In the last two
+    cases the journal is still open: whoever made the recorder then calls `stop` or `abandon`. `fault`: writing failed and the journal
+    has no END. `uncut`: records that had to go could not be cut off, so they must be left out by whoever reads the journal.
+    """
+
+    def __init__(
+        self,
+        file: BinaryIO,
+        data_key: bytes,
+        context: Context,
+        *,
+        started: float,
+        ask_for_key_frame: Callable[[], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._started, self._clock = started, clock
+        self._ask = ask_for_key_frame if context.source in PICTURES else None
+        self._asked_at: float | None = None
+        self._items: list[Item] = []
+        self._waiting_bytes = self._packets = 0
+        self._cut_us: int | None = None
+        self._file = file
+        self._writer: Writer | None = None
+        self.stored_at: float | None = None
+        self.ended: str | None = None
+        self.fault = self.uncut = False
+        try:
+            self._writer = Writer(file, data_key, context)
+        except OSError as error:
+            self._give_up(error)
+
+    @property
+    def packets(self) -> int:
+        """How many RTP packets the stored records hold."""
+        return self._writer.packets if self._writer else self._packets
+
+    @property
+    def done(self) -> bool:
+        """Is the journal closed and the key gone?"""
+        return self._writer is None
+
+    def packet(self, packet: Packet, raw: bytes, arrived: float) -> None:
+        """Keep one packet. Padding-only ones carry nothing and are left out."""
+        if self.ended is None and packet.payload:
+            self._take(b"P", raw, arrived)
+            if self._asked_at is None:
+                self._ask_when_due(arrived)
+
+    def sender_report(self, ntp: int, rtp: int, arrived: float) -> None:
+        """Keep the publisher's pair of clocks: lip-sync is repaired with it."""
+        if self.ended is None:
+            self._take(b"S", clock_pair(ntp, rtp), arrived)
+
+    def closed(self, reason: str) -> None:
+        """The track is over. The journal stays open, because a withdrawal that was decided earlier may still cut it back."""
+        if self.ended is None:
+            self.ended = reason
+
+    def tick(self, now: float) -> None:
+        """To be called a few times a second: stores what has waited for a second, and asks for a key frame when one is due."""
+        if self._items and self._us(now) - self._items[0].arrival_us >= RECORD_US:
+            self._seal()
+        if self.ended is None:
+            self._ask_when_due(now)
+
+    def stop(self, reason: str, now: float) -> None:
+        """Store what arrived before, seal END, close the file, forget the key. A second call does nothing."""
+        self.ended = self.ended or reason
+        self._seal()
+        self._finish(reason, self._us(now))
+
+    def abandon(self, confirmed_until: float, reason: str, now: float) -> None:
+        """Permission could not be confirmed: keep only records whose interval ends by `confirmed_until`, then end as `stop` does."""
+        self.ended = self.ended or reason
+        self.drop_after(min(confirmed_until, now))
+        self.stop(reason, now)
+
+    def drop_after(self, moment: float) -> int:
+        """A withdrawal was decided at `moment`: shut the intake and drop, whole, every record whose interval ends later.
+
+        Returns how many stored records went.
+        """
+        self.ended = self.ended or "withdrawn"
+        cut_us = self._us(moment)
+        self._cut_us = cut_us if self._cut_us is None else min(cut_us, self._cut_us)
+        if self._items and self._items[-1].arrival_us > cut_us:
+            self._forget_waiting()
+        if self._writer is None:
+            return 0
+        keep, before = self._writer.ending_by(cut_us), self._writer.records
+        try:
+            if keep < before:
+                self._writer.truncate_to(keep)
+        except OSError as error:
+            self.uncut = True
+            self._give_up(error)
+        return before - keep
+
+    def _us(self, moment: float) -> int:
+        """Microseconds since the recording's start; what came before it counts as its first moment."""
+        return max(0, round((moment - self._started) * 1_000_000))
+
+    def _take(self, kind: bytes, data: bytes, arrived: float) -> None:
+        arrival = self._us(arrived)
+        if self._items:
+            arrival = max(arrival, self._items[-1].arrival_us)
+            if arrival - self._items[0].arrival_us >= RECORD_US or self._waiting_bytes >= RECORD_BYTES:
+                self._seal()
+                if self._writer is None:
+                    return
+        self._items.append(Item(arrival, kind, data))
+        self._waiting_bytes += len(data)
+
+    def _seal(self) -> None:
+        """Store what waits as one record."""
+        items = self._items
+        if not items or self._writer is None:
+            return
+        start = items[0].arrival_us
+        try:
+            self._writer.append(start, items[-1].arrival_us - start, items)
+        except OSError as error:
+            self._give_up(error)
+            return
+        self._forget_waiting()
+        self.stored_at = self._clock()
+
+    def _forget_waiting(self) -> None:
+        self._items = []
+        self._waiting_bytes = 0
+
+    def _ask_when_due(self, now: float) -> None:
+        if self._ask and (self._asked_at is None or now - self._asked_at >= KEY_FRAME_SECONDS):
+            self._asked_at = now
+            self._ask()
+
+    def _finish(self, reason: str, now_us: int) -> None:
+        writer = self._writer
+        if writer is None:
+            return
+        cut_us = now_us if self._cut_us is None else min(self._cut_us, now_us)
+        try:
+            writer.end(reason, cut_us, writer.packets, writer.last_valid)
+        except OSError as error:
+            self._give_up(error)
+        else:
+            self._forget_key()
+
+    def _give_up(self, error: OSError) -> None:
+        """Close without END. What was stored before stays; the key goes."""
+        _log.error("a journal could not be written (%s); its track is not captured any more", error.strerror)
+        self.fault = True
+        self.ended = self.ended or "fault"
+        self._forget_waiting()
+        try:
+            self._file.close()
+        except OSError as closing:
+            _log.error("a journal could not be closed: %s", closing.strerror)
+        self._forget_key()
+
+    def _forget_key(self) -> None:
+        if self._writer is not None:
+            self._packets = self._writer.packets
+        self._writer = None
+        self._forget_waiting()

@@ -1,0 +1,84 @@
+"""The port to stored bytes: journals while they are written (spool), and finished objects. Everything in here is ciphertext.
+
+A name is 32 random hexadecimal digits and says nothing; whatever else is offered as a name is refused before it becomes a path.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from django.conf import settings
+
+NAME = re.compile(r"[0-9a-f]{32}")
+SUFFIX = ".journal"
+
+
+class Store(Protocol):
+    """Where journals and objects are kept. Every method raises ValueError for what is no name, and OSError for what goes wrong."""
+
+    def create(self, name: str) -> BinaryIO:
+        """A new journal, unbuffered, to write and to cut back. Raises FileExistsError."""
+
+    def open(self, name: str) -> BinaryIO:
+        """A journal to read. Raises FileNotFoundError."""
+
+    def quiet_for(self, name: str) -> float | None:
+        """Seconds since the journal was last written; None when it is not here."""
+
+    def delete(self, name: str) -> None:
+        """Remove journal and object of this name, as far as they are there."""
+
+    def names(self) -> Iterator[str]:
+        """Every name that has a journal or an object here."""
+
+
+def new_name() -> str:
+    """A name that nobody can guess and nothing else has."""
+    return secrets.token_hex(16)
+
+
+class FileStore:
+    """Two folders of one machine, readable by this user alone."""
+
+    def __init__(self, root: Path) -> None:
+        self._spool, self._objects = root / "spool", root / "objects"
+
+    def create(self, name: str) -> BinaryIO:
+        path = self._journal(name)
+        self._spool.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        return os.fdopen(handle, "w+b", buffering=0)
+
+    def open(self, name: str) -> BinaryIO:
+        return self._journal(name).open("rb")
+
+    def quiet_for(self, name: str) -> float | None:
+        try:
+            return max(0.0, time.time() - self._journal(name).stat().st_mtime)
+        except FileNotFoundError:
+            return None
+
+    def delete(self, name: str) -> None:
+        self._journal(name).unlink(missing_ok=True)
+        (self._objects / name).unlink(missing_ok=True)
+
+    def names(self) -> Iterator[str]:
+        for folder in (self._spool, self._objects):
+            if folder.is_dir():
+                yield from (name for path in folder.iterdir() if NAME.fullmatch(name := path.name.removesuffix(SUFFIX)))
+
+    def _journal(self, name: str) -> Path:
+        if not NAME.fullmatch(name):
+            raise ValueError("not a name of ours")
+        return self._spool / f"{name}{SUFFIX}"
+
+
+def store() -> Store:
+    """The store that this deployment is set up with."""
+    return FileStore(settings.CLEAC.data)
