@@ -57,7 +57,7 @@ class Running:
         command = [sys.executable, "manage.py", "run", "--port", "0", "--data", str(data), *words]
         self.data, self.printed = data, ""
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-        self.process = subprocess.Popen(command, cwd=ROOT, env=clean_environment(), start_new_session=True, **pipes)  # type: ignore[call-overload]
+        self.process = subprocess.Popen(command, cwd=ROOT, env=clean_environment(), start_new_session=True, **pipes)  # type: ignore[call-overload]  # reason: the options come as one dictionary
         self.wait_for("Ctrl-C stops everything")
         self.url = self.found(r"Cleac is up: (\S+)")
 
