@@ -33,10 +33,12 @@ class Report:
         self.figures.append(Figure(metric, round(value, 3), unit))
 
     def spread(self, metric: str, values: list[float], unit: str) -> None:
-        """Median, 99th percentile (nearest rank) and count of one series."""
+        """Median, 90th and 99th percentile (nearest rank), largest value and count of one series."""
         ranked = sorted(values)
         self.add(f"{metric} median", statistics.median(ranked), unit)
-        self.add(f"{metric} p99", ranked[min(len(ranked) - 1, -(-99 * len(ranked) // 100) - 1)], unit)
+        for percent in (90, 99):
+            self.add(f"{metric} p{percent}", ranked[-(-percent * len(ranked) // 100) - 1], unit)
+        self.add(f"{metric} max", ranked[-1], unit)
         self.add(f"{metric} count", len(ranked), "runs")
 
     def show(self) -> None:

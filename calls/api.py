@@ -13,15 +13,13 @@ from rest_framework.response import Response
 
 from tenants import identity as who
 from tenants import queries as house
-from tenants.base_views import Endpoint
+from tenants.base_views import OFFSET, Endpoint, Following, Offset
 from tenants.errors import Refused
 from tenants.models import Person
 from tenants.permissions import may
 
 from . import queries, services
-from .models import Meeting
-
-PAGE = 100
+from .models import Call, Meeting
 
 
 class MeetingOutput(serializers.Serializer[Any]):
@@ -38,13 +36,22 @@ class MeetingOutput(serializers.Serializer[Any]):
     ended_at = serializers.DateTimeField(allow_null=True)
 
 
+class SittingOutput(serializers.Serializer[Any]):
+    """One sitting of a meeting: what decisions and recordings name as `call`."""
+
+    id = serializers.UUIDField()
+    state = serializers.ChoiceField(Call.State.choices)
+    started_at = serializers.DateTimeField()
+    ended_at = serializers.DateTimeField(allow_null=True)
+
+
 class Meetings(Endpoint):
     """Meetings of the tenant; with a staff session those that its person may see."""
 
     ability = {"GET": "meetings.see", "POST": "meetings.write"}
 
-    class Asked(serializers.Serializer[Any]):
-        offset = serializers.IntegerField(min_value=0, max_value=1_000_000, default=0)
+    class Asked(Offset):
+        state = serializers.ChoiceField(Meeting.State.choices, required=False)
 
     class Input(serializers.Serializer[Any]):
         title = serializers.CharField(max_length=120)
@@ -53,23 +60,19 @@ class Meetings(Endpoint):
         purposes = serializers.ListField(child=serializers.CharField(max_length=40), max_length=20, default=list)
         starts_at = serializers.DateTimeField(allow_null=True, default=None)
 
-    class Output(serializers.Serializer[Any]):
+    class Output(Following):
         results = MeetingOutput(many=True)
-        next_offset = serializers.IntegerField(allow_null=True)
 
     @extend_schema(
         operation_id="meetings_list",
-        parameters=[OpenApiParameter("offset", {"type": "integer", "minimum": 0, "maximum": 1_000_000}, description="How many to skip.")],
+        parameters=[OFFSET, OpenApiParameter("state", enum=Meeting.State.values, description="Only meetings in this state.")],
         responses=Output,
     )
     def get(self, request: Request) -> Response:
         """Newest first, at most a hundred at a time."""
-        asked = self.Asked(data=request.query_params.dict())
-        asked.is_valid(raise_exception=True)
-        offset = asked.validated_data["offset"]
-        found = list(queries.meetings_for(self.actor, who.identity_of(request._request).roles)[offset : offset + PAGE + 1])
-        following = offset + PAGE if len(found) > PAGE else None
-        return Response(self.Output({"results": found[:PAGE], "next_offset": following}).data)
+        asked = self.wanted(request)
+        found = queries.meetings_for(self.actor, who.identity_of(request._request).roles)
+        return self.paged(found.filter(state=asked["state"]) if "state" in asked else found, asked["offset"])
 
     @extend_schema(operation_id="meetings_create", request=Input, responses={201: MeetingOutput})
     def post(self, request: Request) -> Response:
@@ -95,23 +98,104 @@ class Meetings(Endpoint):
         return person
 
 
+class OneMeeting(Endpoint):
+    """One meeting and its sittings."""
+
+    ability = "meetings.see"
+
+    class Output(MeetingOutput):
+        calls = SittingOutput(many=True, source="calls_in_order")
+
+    @extend_schema(operation_id="meetings_get", responses=Output)
+    def get(self, request: Request, meeting: UUID) -> Response:
+        """Its state as the database has it now."""
+        found = _meeting(self, meeting)
+        found.calls_in_order = queries.sittings(found)  # type: ignore[attr-defined]  # reason: what the serializer shows beside the row
+        return Response(self.Output(found).data)
+
+
+class CancelMeeting(Endpoint):
+    """A planned meeting that will not be held."""
+
+    ability = "meetings.write"
+
+    @extend_schema(operation_id="meetings_cancel", request=None, responses=MeetingOutput)
+    def post(self, request: Request, meeting: UUID) -> Response:
+        """Call it off. A meeting that has begun is ended instead."""
+        return Response(MeetingOutput(services.cancel(meeting=_meeting(self, meeting), by=self.actor, at=timezone.now())).data)
+
+
+class EndMeeting(Endpoint):
+    """A call that is on."""
+
+    ability = "meetings.write"
+
+    @extend_schema(operation_id="meetings_end", request=None, responses=MeetingOutput)
+    def post(self, request: Request, meeting: UUID) -> Response:
+        """End the call for everybody, and with it the meeting."""
+        call = queries.open_call(_meeting(self, meeting))
+        if call is None:
+            raise Refused("meeting-not-open", 409)
+        services.end(call=call, by=self.actor, at=timezone.now())
+        return Response(MeetingOutput(_meeting(self, meeting)).data)
+
+
+def _meeting(endpoint: Endpoint, meeting_id: UUID) -> Meeting:
+    return queries.meeting_for(endpoint.actor, who.identity_of(endpoint.request._request).roles, meeting_id)
+
+
+class InvitationOutput(serializers.Serializer[Any]):
+    """An invitation without its link: a secret is shown once."""
+
+    id = serializers.UUIDField()
+    person = serializers.UUIDField(source="person_id")
+    name = serializers.CharField(source="person.name")
+    email = serializers.CharField(source="person.email", allow_blank=True)
+    created_at = serializers.DateTimeField()
+    sent_at = serializers.DateTimeField(allow_null=True)
+    revoked_at = serializers.DateTimeField(allow_null=True)
+
+
 class Invitations(Endpoint):
     """Personal links to one meeting."""
 
-    ability = "meetings.write"
+    ability = {"GET": "meetings.see", "POST": "meetings.write"}
+
+    class Asked(Offset):
+        pass
 
     class Input(serializers.Serializer[Any]):
         name = serializers.CharField(max_length=120)
         email = serializers.EmailField(max_length=254, allow_blank=True, default="")
 
-    class Output(serializers.Serializer[Any]):
+    class Output(Following):
+        results = InvitationOutput(many=True)
+
+    class Made(serializers.Serializer[Any]):
         id = serializers.UUIDField()
         person = serializers.UUIDField()
         link = serializers.CharField(help_text="The personal link. It is shown in this answer and never again.")
 
-    @extend_schema(operation_id="invitations_create", request=Input, responses={201: Output})
+    @extend_schema(operation_id="invitations_list", parameters=[OFFSET], responses=Output)
+    def get(self, request: Request, meeting: UUID) -> Response:
+        """Everybody invited, in order of their invitation."""
+        return self.paged(queries.invitations(_meeting(self, meeting)), self.wanted(request)["offset"])
+
+    @extend_schema(operation_id="invitations_create", request=Input, responses={201: Made})
     def post(self, request: Request, meeting: UUID) -> Response:
         """Invite somebody; with an address a mail is sent too. Inviting again gives a further link."""
-        found = queries.meeting_for(self.actor, who.identity_of(request._request).roles, meeting)
-        invitation, url = services.invite(meeting=found, **self.asked(request), by=self.actor, at=timezone.now())
-        return Response(self.Output({"id": invitation.pk, "person": invitation.person_id, "link": url}).data, status=201)
+        invitation, url = services.invite(meeting=_meeting(self, meeting), **self.asked(request), by=self.actor, at=timezone.now())
+        return Response(self.Made({"id": invitation.pk, "person": invitation.person_id, "link": url}).data, status=201)
+
+
+class RevokeInvitation(Endpoint):
+    """An invitation that is taken back."""
+
+    ability = "meetings.write"
+
+    @extend_schema(operation_id="invitations_revoke", request=None, responses=InvitationOutput)
+    def post(self, request: Request, meeting: UUID, invitation: UUID) -> Response:
+        """Close its links and remove its holder from the call. Revoking again changes nothing."""
+        found = queries.invitation_for(_meeting(self, meeting), invitation)
+        services.revoke_invitation(invitation=found, by=self.actor, at=timezone.now())
+        return Response(InvitationOutput(queries.invitation(found.pk)).data)

@@ -1,26 +1,29 @@
 """The database side of the media worker: one thread, asked and answering with plain values (`calls.media.orders`).
 
 Every two seconds it says that the worker lives, renews the leases, and reads each call again: who is let in, what is permitted,
-whether it has ended. A note only makes it read sooner, so a lost note delays and never prevents. When the database does not
+whether it has ended. A worker that died wrote no farewells: whoever has not come back half a minute after this one took the call over
+is written down as gone. A note only makes it read sooner, so a lost note delays and never prevents. When the database does not
 answer, nothing is carried over in silence: each call is reported as unconfirmed, with the moment up to which it was confirmed.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import queue
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
 from django.db import Error as DatabaseError
 from django.db import InterfaceError, OperationalError, connections
+from django.utils import timezone
 
 from consent import gate
-from consent import queries as consent
 from tenants import scope
 from tenants.errors import Refused
 from tenants.permissions import Actor
@@ -34,25 +37,35 @@ log = logging.getLogger(__name__)
 
 EVERY = 2.0  # seconds between two heartbeats
 SILENCE = "3s"  # after which PostgreSQL gives up a statement of ours: less than half a lease
+RETURN = 30.0  # seconds that people have to come back after a call was taken over; a page tries again every 8 s at the latest
 UNWRITTEN = 10_000  # arrivals and departures kept while the database is away
 ACTOR = Actor.job("media-worker")
-Wish = Callable[[UUID], object | None]
+Wish = Callable[[UUID, gate.Reading], object | None]
 Handlers = Mapping[type[Errand], Callable[[Any, bool], Outcome]]
+
+
+@dataclass
+class Newcomers:
+    """Who has come since this worker took a call, until the time to come back is over."""
+
+    fence: int
+    until: float
+    seen: set[UUID] = field(default_factory=set)
 
 
 class Control(threading.Thread):
     """Registers the worker, keeps its leases and reads its calls until `stop`.
 
     `answer` is called in this thread; hand over with `loop.call_soon_threadsafe`. `wish` reads the recording side's value of one
-    call, inside its tenant's scope. `handlers` do the errands of other parts: each is given the errand and whether this worker
-    still holds its call under its fence, opens its tenant's scope itself, and may be run again after an outage.
+    call, inside its tenant's scope, and is given what the gate has just said of the call. `handlers` do the errands of other parts:
+    each is given the errand and whether this worker still holds its call under its fence, opens its tenant's scope itself, and may be
+    run again after an outage.
     """
 
-    def __init__(
-        self, address: str, answer: Callable[[Answer], None], wish: Wish | None = None, handlers: Handlers | None = None
-    ) -> None:
+    def __init__(self, address: str, answer: Callable[[Answer], None], wish: Wish | None = None, handlers: Handlers | None = None) -> None:
         super().__init__(name="control", daemon=True)  # a database that hangs must not keep a stopped worker alive
         self.worker_id: UUID | None = None
+        self.return_within = RETURN
         self._address = address
         self._answer = answer
         self._wish = wish
@@ -66,6 +79,7 @@ class Control(threading.Thread):
         self._confirmed: dict[UUID, float] = {}
         self._asked: set[UUID] = set()
         self._unknown: set[UUID] = set()
+        self._newcomers: dict[UUID, Newcomers] = {}
         self._unwritten: deque[Joined | Left | Release | Errand] = deque(maxlen=UNWRITTEN)
 
     def ask(self, order: Order) -> None:
@@ -105,6 +119,7 @@ class Control(threading.Thread):
                     self._note(order)
                 elif order is not None:
                     self._unwritten.append(order)
+                    self._notice(order)
                 order = self._inbox.get_nowait()
         except queue.Empty:
             return
@@ -115,6 +130,12 @@ class Control(threading.Thread):
         held = self._held.get(call_id)
         if held is None or held.fence < look.fence:
             self._unknown.add(call_id)
+
+    def _notice(self, order: Joined | Left | Release | Errand) -> None:
+        """Remember who was seen, from the moment it was said: not only once it is written."""
+        newcomers = self._newcomers.get(UUID(order.call_id))
+        if isinstance(order, Joined) and newcomers is not None and newcomers.fence == order.fence:
+            newcomers.seen.add(UUID(order.participant_id))
 
     def _safely(self, work: Callable[[], None]) -> None:
         """Do it; when the database does not answer, say so for every call and try again with the next heartbeat."""
@@ -140,6 +161,7 @@ class Control(threading.Thread):
         elif self._unknown:
             self._renew()
         self._write()
+        self._settle()
         while self._asked:
             self._look(self._asked.pop())
 
@@ -166,7 +188,13 @@ class Control(threading.Thread):
         for call_id in self._held.keys() - still:
             self._lose(call_id, started)
         self._held = {call_id: held for call_id, held in mine.items() if call_id in still}
+        self._newcomers = {call_id: self._newcomers_of(held, started) for call_id, held in self._held.items()}
         self._unknown.clear()
+
+    def _newcomers_of(self, held: placement.Held, now: float) -> Newcomers:
+        """Those of this holding; a call that was taken just now begins with nobody."""
+        known = self._newcomers.get(held.call_id)
+        return known if known is not None and known.fence == held.fence else Newcomers(held.fence, now + self.return_within)
 
     def _lose(self, call_id: UUID, read_at: float) -> None:
         self._confirmed.pop(call_id, None)
@@ -194,11 +222,12 @@ class Control(threading.Thread):
             self._give_back(call_id)
 
     def _view(self, held: placement.Held, started: float) -> CallView:
-        """One call read in one transaction of its tenant."""
-        with scope.entered(held.tenant):
+        """One call read in one transaction of its tenant, which locks nothing: no decision waits for a reading."""
+        with scope.reading(held.tenant):
             call = queries.call(held.call_id)
-            entered = list(queries.participants(call)) if call else []
+            entered = list(queries.entered(held.call_id)) if call else []
             people = {p.pk: p for p in entered if p.state in queries.IN_THE_CALL}
+            read = gate.reading(held.call_id)
             return CallView(
                 call_id=str(held.call_id),
                 tenant_id=str(held.tenant.pk),
@@ -207,16 +236,17 @@ class Control(threading.Thread):
                 lease_until=self._lease_until,
                 people={str(pk): Admitted(str(p.person_id), p.person.name, p.role, p.epoch) for pk, p in people.items()},
                 left=frozenset(str(p.pk) for p in entered if p.state == Participant.State.LEFT),
-                permits=gate.permits(held.call_id),
-                marks=consent.marks(held.call_id),
+                permits=read.permits,
+                marks=read.marks,
                 ended=call is None or call.ended_at is not None,
-                wish=self._wish(held.call_id) if self._wish else None,
+                wish=self._wish(held.call_id, read) if self._wish else None,
             )
 
     def _give_back(self, call_id: UUID) -> None:
         if self.worker_id is not None:
             placement.release(self.worker_id, [call_id])
         self._held.pop(call_id, None)
+        self._newcomers.pop(call_id, None)
         self._confirmed.pop(call_id, None)
 
     def _write(self) -> None:
@@ -260,6 +290,25 @@ class Control(threading.Thread):
         except Exception as error:
             # What cannot be written about one participant must not end the calls of all.
             faults.record(error, f"{type(order).__name__} was not written")
+
+    def _settle(self) -> None:
+        """The time to come back is over: who did not has gone. What the database does not take now is tried again."""
+        due = [call_id for call_id, newcomers in self._newcomers.items() if newcomers.until <= time.monotonic()]
+        for call_id in due:
+            held, newcomers = self._held[call_id], self._newcomers[call_id]
+            try:
+                with scope.entered(held.tenant):
+                    call = queries.call(call_id)
+                    gone = services.leave_unseen(call=call, seen=newcomers.seen, by=ACTOR, at=timezone.now()) if call else []
+            except DatabaseError:
+                raise
+            except Exception as error:
+                # As with arrivals: what cannot be written about one call must not end the others.
+                faults.record(error, "who did not come back was not written")
+            else:
+                if gone:
+                    log.info("call %s: %d did not come back after it was taken over", call_id, len(gone))
+            newcomers.until = math.inf
 
     def _retire(self) -> None:
         if self.worker_id is not None:

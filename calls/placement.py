@@ -88,6 +88,13 @@ def where(call_id: UUID | str) -> str | None:
     return placed.worker.control_address if placed and placed.worker else None
 
 
+def silent(call_ids: Iterable[UUID], since: timedelta) -> frozenset[UUID]:
+    """Those of these calls that nobody has carried for so long after the last lease."""
+    asked = frozenset(call_ids)
+    carried = Placement.objects.filter(pk__in=asked, lease_until__gte=Now() - since).values_list("pk", flat=True)
+    return asked - frozenset(carried)
+
+
 # What a worker does for itself
 
 

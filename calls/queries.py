@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 
 from consent import queries as asked
+from tenants import queries as house
 from tenants.errors import Refused
 from tenants.models import LinkSecret, Person
 from tenants.permissions import Actor, may
@@ -69,6 +71,28 @@ def meeting_attended(person: Person, meeting_id: UUID) -> Meeting:
     return found
 
 
+def meetings_with(person: Person) -> QuerySet[Meeting]:
+    """Meetings that the person hosts or was ever invited to, newest first."""
+    theirs = Meeting.objects.filter(Q(host=person) | Q(invitations__person=person)).values("pk")
+    found: QuerySet[Meeting] = Meeting.objects.select_related("host").filter(pk__in=theirs).order_by("-created_at", "pk")
+    return found
+
+
+def people_for(actor: Actor, roles: frozenset[str], searched: str = "") -> QuerySet[Person]:
+    """Whom the actor may know of, by name: everybody for who sees all meetings or answers for data protection, else those of the own ones.
+
+    `searched` is looked for in names and addresses. Each has `meetings`, how many it was invited to or hosts.
+    """
+    found: QuerySet[Person] = Person.objects.filter(erased_at=None)
+    if actor.kind == "person" and not (may(roles, "meetings.see_all") or may(roles, "requests.see")):
+        hosted = Meeting.objects.filter(host=UUID(actor.id)).values("pk")
+        found = found.filter(Q(invitations__meeting__in=hosted) | Q(pk=UUID(actor.id)))
+    if searched:
+        found = found.filter(Q(name__icontains=searched) | Q(email__icontains=searched))
+    counted = Count("invitations__meeting", distinct=True) + Count("hosted_meetings", distinct=True)
+    return found.annotate(meetings=counted).select_related("membership").order_by("name", "pk")
+
+
 def invitation_for(meeting: Meeting, invitation_id: UUID) -> Invitation:
     """Raises Refused("not-found", 404)."""
     found = invitations(meeting).filter(pk=invitation_id).first()
@@ -90,10 +114,37 @@ def invitation(invitation_id: UUID | str) -> Invitation | None:
     return invited
 
 
+def unused_invitations(*, ended_before: datetime) -> QuerySet[Invitation]:
+    """Invitations with which nobody ever came, and whose end was before then: revoked, meeting over, or every link of it expired."""
+    came = Participant.objects.filter(call__meeting=OuterRef("meeting"), person=OuterRef("person"))
+    alive = house.links_alive_at(ended_before).filter(subject_id=OuterRef("pk"))
+    ended = Q(revoked_at__lt=ended_before) | Q(meeting__ended_at__lt=ended_before) | ~Exists(alive)
+    old = Invitation.objects.select_related("meeting__host", "person").filter(ended, ~Exists(came), created_at__lt=ended_before)
+    found: QuerySet[Invitation] = old.order_by("created_at", "pk")
+    return found
+
+
 def open_call(meeting: Meeting) -> Call | None:
     """The sitting that is on, or None."""
     found: Call | None = Call.objects.filter(meeting=meeting, state=Call.State.OPEN).first()
     return found
+
+
+def sittings(meeting: Meeting) -> QuerySet[Call]:
+    """Every sitting of a meeting, oldest first."""
+    found: QuerySet[Call] = Call.objects.filter(meeting=meeting).order_by("started_at", "pk")
+    return found
+
+
+def open_calls_of(person: Person) -> QuerySet[Call]:
+    """Sittings that are on and that the person ever entered."""
+    found: QuerySet[Call] = Call.objects.filter(state=Call.State.OPEN, participants__person=person).distinct().order_by("pk")
+    return found
+
+
+def sittings_by_id(call_ids: Iterable[UUID]) -> dict[UUID, Call]:
+    """These sittings, each with its meeting; what is missing does not exist."""
+    return {call.pk: call for call in Call.objects.select_related("meeting").filter(pk__in=list(call_ids))}
 
 
 def participant_in(call: Call, participant_id: str) -> Participant:
@@ -114,6 +165,12 @@ def participants(call: Call) -> QuerySet[Participant]:
     return found
 
 
+def entered(call_id: UUID) -> QuerySet[Participant]:
+    """As `participants`, with the person and nothing else: what the worker reads of every call again and again."""
+    found: QuerySet[Participant] = Participant.objects.select_related("person").filter(call=call_id).order_by("entered_at")
+    return found
+
+
 def call(call_id: UUID) -> Call | None:
     """One sitting as it is now, or None."""
     found: Call | None = Call.objects.filter(pk=call_id).first()
@@ -123,6 +180,12 @@ def call(call_id: UUID) -> Call | None:
 def let_in(call_id: UUID) -> QuerySet[Participant]:
     """Everybody who may be in the room now, with the person."""
     found: QuerySet[Participant] = Participant.objects.select_related("person").filter(call=call_id, state__in=IN_THE_CALL)
+    return found
+
+
+def calls_with_people_inside() -> QuerySet[Call]:
+    """Sittings that are on and in which somebody is written down as in the room."""
+    found: QuerySet[Call] = Call.objects.filter(state=Call.State.OPEN, participants__state=Participant.State.JOINED).distinct().order_by("pk")
     return found
 
 

@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
+from celery import shared_task
 from django.conf import settings
 from django.core.mail import EmailMessage
 from django.template.loader import render_to_string
 from django.utils import timezone
 
 from consent import queries as catalogue
-from tenants import jobs
+from tenants import jobs, scope
 from tenants.jobs import tenant_task
+from tenants.models import Tenant
 
-from . import queries, services
+from . import placement, queries, services
 from .models import Invitation, Meeting
+
+ABANDONED = timedelta(seconds=30)  # after a lease that nobody renewed: as long as a worker waits that takes a call over
+
+
+@shared_task(name="calls.sweep")
+def sweep() -> None:
+    """Write down as gone whoever was in a call that lost its worker and that no worker was asked for since. Safe to run twice, and at once.
+
+    Where somebody did come back, the call has a worker, and that worker does the same for those who did not.
+    """
+    for tenant in Tenant.objects.order_by("pk"):
+        with scope.entered(tenant):
+            found = {call.pk: call for call in queries.calls_with_people_inside()}
+            for call_id in placement.silent(found, ABANDONED):
+                services.leave_unseen(call=found[call_id], seen=(), by=jobs.actor("calls-sweep"), at=timezone.now())
 
 
 @tenant_task("calls.send_invitation")

@@ -29,7 +29,11 @@ staff = [
 ]
 api = [
     path("meetings", endpoints.Meetings.as_view(), name="api_meetings"),
+    path("meetings/<uuid:meeting>", endpoints.OneMeeting.as_view(), name="api_meeting"),
+    path("meetings/<uuid:meeting>/cancel", endpoints.CancelMeeting.as_view(), name="api_meeting_cancel"),
+    path("meetings/<uuid:meeting>/end", endpoints.EndMeeting.as_view(), name="api_meeting_end"),
     path("meetings/<uuid:meeting>/invitations", endpoints.Invitations.as_view(), name="api_invitations"),
+    path("meetings/<uuid:meeting>/invitations/<uuid:invitation>/revoke", endpoints.RevokeInvitation.as_view(), name="api_invitation_revoke"),
 ]
 sockets: list[Any] = [
     path("ws/lobby", LobbyConsumer.as_asgi()),

@@ -25,16 +25,18 @@ from consent.catalogue import SOURCES
 from tenants import identity as who
 from tenants import scope
 from tenants import services as house_services
-from tenants.base_views import Page
+from tenants.base_views import Page, problem
 from tenants.errors import Refused
 from tenants.models import LinkSecret
 from tenants.permissions import may
+from tenants.throttle import Limit
 
 from . import queries, services
 from .errors import Door
 from .models import Call, Invitation, Meeting, Participant, Ticket
 
 SECRET_LIMIT = 1024  # bytes of a body that carries a link's secret or a ticket's kind
+WRONG_LINKS = Limit("wrong-links", times=30, seconds=600)  # from one address; links that open something do not count
 
 REFUSALS = {
     "meeting-over": gettext_lazy("This meeting is over."),
@@ -85,11 +87,18 @@ class LinkOpen(Page):
     http_method_names = ("post",)
 
     def post(self, request: HttpRequest) -> HttpResponse:
-        """`{"next": <address>}` and the cookie, or one plain 404 for every secret that opens nothing."""
+        """`{"next": <address>}` and the cookie, or one plain 404 for every secret that opens nothing.
+
+        After too many of those from one address a while of 429 with the same code, for every secret alike, without looking it up.
+        """
+        taken = WRONG_LINKS.take(request)
+        if taken.wait:
+            return problem(429, "unknown-link", wait=taken.wait)
         try:
             session, token = house_services.open_guest_session(secret=body_of(request, "secret"), at=timezone.now())
         except Refused as refused:
             return JsonResponse({"code": refused.code}, status=refused.status)
+        WRONG_LINKS.give_back(taken)
         with scope.entered(session.tenant):
             invitation = queries.invitation(session.link.subject_id)
         if invitation is None:
@@ -120,6 +129,11 @@ class Entrance(Page):
         """Where the page fetches its tickets."""
         raise NotImplementedError
 
+    @property
+    def my_data_url(self) -> str:
+        """Where the reader sees what is kept of the reader, and can have it erased."""
+        raise NotImplementedError
+
     def enter(self, meeting: Meeting) -> Participant:
         """Raises Refused with a code of `Door`."""
         return services.enter_lobby(meeting=meeting, person=self.person, host=self.is_host, link=self.link, by=self.actor, at=timezone.now())
@@ -136,7 +150,7 @@ class Room(Entrance):
         found = queries.meeting_attended(self.person, meeting)
         door = queries.door(found, self.person, self.link, timezone.now())
         if door is not Door.OPEN:
-            told = self.get_context_data(meeting=found, state=door.value)
+            told = self.get_context_data(meeting=found, state=door.value, my_data_url=self.my_data_url)
             return self.response_class(request, ["calls/state.html"], told, using=self.template_engine)
         return self.render_to_response(self.context_for(found))
 
@@ -159,7 +173,7 @@ class Room(Entrance):
         }
         facts = {"meeting": meeting, "host": meeting.host, "person": self.person, "cards": cards, "is_host": meeting.host_id == self.person.pk}
         contact = self.tenant.contact_email or settings.CLEAC.contact_email
-        return self.get_context_data(controller=self.tenant.name, contact_email=contact, room_context=room, **facts)
+        return self.get_context_data(controller=self.tenant.name, contact_email=contact, room_context=room, my_data_url=self.my_data_url, **facts)
 
 
 class TicketFor(Entrance):
@@ -186,12 +200,20 @@ class GuestEntrance(Entrance):
     def ticket_url(self, meeting: Meeting) -> str:
         return reverse("join_ticket", args=[meeting.pk])
 
+    @property
+    def my_data_url(self) -> str:
+        return reverse("my_home")
+
 
 class StaffEntrance(Entrance):
     ability = "meetings.attend"
 
     def ticket_url(self, meeting: Meeting) -> str:
         return reverse("meeting_room_ticket", args=[self.tenant.slug, meeting.pk])
+
+    @property
+    def my_data_url(self) -> str:
+        return reverse("own_home", args=[self.tenant.slug])
 
 
 class Join(GuestEntrance, Room):

@@ -5,6 +5,7 @@ A found server is used in databases of our own; a started one listens on 127.0.0
 
 from __future__ import annotations
 
+import hmac
 import os
 import pwd
 import secrets
@@ -15,13 +16,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from urllib.parse import quote, urlsplit
+from typing import Any
+from urllib.parse import quote, urlsplit, urlunsplit
 
 import psycopg
+import psycopg.sql
 import redis
 
 from . import valkey
@@ -29,6 +32,7 @@ from .watchdog import die_with_parent
 
 PATIENCE = 30.0  # seconds until a started server counts as not answering
 OLDEST_POSTGRESQL = 140000  # the oldest that Django 5.2 works with
+TESTS_ROLE = "cleac_tests"  # whom tests and their site connect as: row security holds for it as for the role of a real installation
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 CHROMIUM_CURE = "install Chromium (Debian: apt-get install chromium) or set CLEAC_CHROMIUM to its path; --fast leaves the browser out"
 
@@ -71,14 +75,17 @@ def ended_at_exit(process: subprocess.Popen[bytes], number: int = signal.SIGTERM
 
 
 def postgresql(stack: ExitStack) -> Found:
-    """CLEAC_TEST_DATABASE_URL, else a server of this machine on which we may make databases, else a private one until `stack` ends."""
+    """A superuser's address: CLEAC_TEST_DATABASE_URL, else a server of this machine, else a private one until `stack` ends.
+
+    On each `TESTS_ROLE` exists and can sign in. A server of this machine on which that cannot be had counts as not found.
+    """
     named = os.environ.get("CLEAC_TEST_DATABASE_URL")
     if named:
-        if not may_make_databases(named):
-            raise Missing("CLEAC_TEST_DATABASE_URL: no answer, or its role may not make databases")
+        if as_tests(named) is None:
+            raise Missing(f"CLEAC_TEST_DATABASE_URL: no answer, or no superuser, or {TESTS_ROLE} cannot sign in beside it")
         return Found(named, "PostgreSQL named by CLEAC_TEST_DATABASE_URL")
     for url in local_postgresql():
-        if may_make_databases(url):
+        if as_tests(url):
             return Found(url, f"PostgreSQL found at {urlsplit(url).netloc.rsplit('@', 1)[-1]}")
     return Found(stack.enter_context(private_postgresql()), "private PostgreSQL from its wheel")
 
@@ -93,11 +100,55 @@ def local_postgresql() -> list[str]:
     return [f"postgresql://{quote(role)}{password}@{quote(host, safe='')}:{port}/{database}" for host in hosts for role in roles]
 
 
-def may_make_databases(url: str) -> bool:
+def as_tests(url: str) -> str | None:
+    """The same address for `TESTS_ROLE`, which is made or put right if need be; None where `url` is no superuser's or the role gets in by no way.
+
+    Its password is derived from the superuser's own, so that all runs on a server agree on it and none is kept. Where the superuser needs none,
+    as on a server that trusts this machine, neither does the role.
+    """
     try:
-        with psycopg.connect(url, connect_timeout=3) as connection:
-            row = connection.execute("SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user").fetchone()
-            return bool(row and row[0]) and connection.info.server_version >= OLDEST_POSTGRESQL
+        with psycopg.connect(url, connect_timeout=3, autocommit=True) as connection:
+            row = connection.execute("SELECT rolsuper FROM pg_roles WHERE rolname = current_user").fetchone()
+            if not row or not row[0] or connection.info.server_version < OLDEST_POSTGRESQL:
+                return None
+            password = hmac.digest(connection.info.password.encode(), TESTS_ROLE.encode(), "sha256").hex() if connection.info.password else ""
+            theirs = signed_in_as(url, TESTS_ROLE, password)
+            if not (is_right(connection) and answers(theirs)):
+                put_right(connection, password)
+    except psycopg.Error:
+        return None
+    return theirs if answers(theirs) else None
+
+
+def signed_in_as(url: str, role: str, password: str) -> str:
+    """`url` with another role and password."""
+    address = urlsplit(url)
+    host = address.netloc.rpartition("@")[2]
+    return urlunsplit(address._replace(netloc=f"{role}:{password}@{host}" if password else f"{role}@{host}"))
+
+
+def is_right(connection: psycopg.Connection[Any]) -> bool:
+    """`TESTS_ROLE` may make databases, and row security holds for it."""
+    question = "SELECT rolcreatedb AND NOT rolsuper AND NOT rolbypassrls FROM pg_roles WHERE rolname = %s"
+    row = connection.execute(question, [TESTS_ROLE]).fetchone()
+    return bool(row and row[0])
+
+
+def put_right(connection: psycopg.Connection[Any], password: str) -> None:
+    """Make the role where it is missing, then give it its rights. Another run may do the same at this moment."""
+    role = psycopg.sql.Identifier(TESTS_ROLE)
+    with suppress(psycopg.errors.DuplicateObject, psycopg.errors.UniqueViolation):
+        connection.execute(psycopg.sql.SQL("CREATE ROLE {}").format(role))
+    rights = "ALTER ROLE {} LOGIN NOSUPERUSER NOBYPASSRLS NOCREATEROLE NOREPLICATION CREATEDB PASSWORD {}"
+    secret = psycopg.sql.Literal(password or None)
+    with suppress(psycopg.errors.InternalError_):  # "tuple concurrently updated": by a run that does the same
+        connection.execute(psycopg.sql.SQL(rights).format(role, secret))
+
+
+def answers(url: str) -> bool:
+    try:
+        with psycopg.connect(url, connect_timeout=3):
+            return True
     except psycopg.Error:
         return False
 
@@ -127,11 +178,9 @@ def private_postgresql() -> Iterator[str]:
         options = ["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-c", "fsync=off", "-c", "max_connections=200"]
         log = stack.enter_context((folder / "server.log").open("wb"))
         command = [str(programs / "postgres"), "-D", str(data), "-p", str(port), *options]
-        process = subprocess.Popen(
-            command, user=account, cwd=folder, stdout=log, stderr=log, start_new_session=True, preexec_fn=die_with_parent
-        )
+        process = subprocess.Popen(command, user=account, cwd=folder, stdout=log, stderr=log, start_new_session=True, preexec_fn=die_with_parent)
         stack.enter_context(ended_at_exit(process, signal.SIGINT))  # its way to end without waiting for clients
-        until(lambda: may_make_databases(url), process, "PostgreSQL")
+        until(lambda: as_tests(url) is not None, process, "PostgreSQL")
         yield url
 
 

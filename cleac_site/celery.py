@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 
 from celery import Celery
+from celery.schedules import crontab
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "cleac_site.settings")
 
@@ -31,7 +32,11 @@ app.conf.update(
     beat_schedule={
         "sweep-outbox": {"task": "tenants.sweep_outbox", "schedule": 30.0},
         "forget-ended-sessions": {"task": "tenants.forget_ended_sessions", "schedule": 3600.0},
+        "sweep-calls": {"task": "calls.sweep", "schedule": 15.0},
         "sweep-recordings": {"task": "recordings.sweep", "schedule": 15.0},
+        "purge": {"task": "compliance.purge", "schedule": 3600.0},
+        "prove": {"task": "compliance.prove", "schedule": crontab(hour=3, minute=20)},
+        "sweep-requests": {"task": "compliance.sweep_requests", "schedule": 60.0},
     },
     timezone="UTC",
 )

@@ -11,7 +11,7 @@ from django.db import transaction
 from django.urls import reverse
 from django.utils import timezone
 
-from consent.services import ensure_catalogue
+from cleac_site import founding
 from tenants import scope
 from tenants.models import Membership, Person, Tenant, User
 from tenants.permissions import Actor
@@ -38,22 +38,23 @@ def ensure_cast() -> list[SignIn]:
     """Make the cast where it is missing. Safe to run at every start."""
     for slug, (name, members) in MEMBERS.items():
         with transaction.atomic():
-            tenant, _ = Tenant.objects.get_or_create(slug=slug, defaults={"name": name, "contact_email": f"contact@{slug}.example"})
-            ensure_catalogue(tenant=tenant, by=Actor.job("demo"), at=timezone.now())
+            by, at = Actor.job("demo"), timezone.now()
+            tenant = founding.ensure_tenant(slug=slug, name=name, contact_email=f"contact@{slug}.example", by=by, at=at)
             with scope.entered(tenant):
                 for person_name, role in members.items():
                     _ensure_member(tenant, person_name, role)
                 for guest in GUESTS.get(slug, ()):
-                    Person.objects.get_or_create(tenant=tenant, email=_address(guest, "guest"), defaults={"name": guest})
+                    Person.objects.get_or_create(tenant=tenant, email=address_of(guest, "guest"), defaults={"name": guest})
     return sign_in_links()
 
 
-def _address(name: str, domain: str) -> str:
+def address_of(name: str, domain: str) -> str:
+    """The invented e-mail address of one of the cast; `domain` is a slug, or "guest"."""
     return f"{name.lower()}@{domain}.example"
 
 
 def _ensure_member(tenant: Tenant, name: str, role: str) -> None:
-    address = _address(name, tenant.slug)
+    address = address_of(name, tenant.slug)
     user = User.objects.filter(email=address).first() or User.objects.create_user(address)
     EmailAddress.objects.get_or_create(user=user, email=address, defaults={"verified": True, "primary": True})
     person, _ = Person.objects.get_or_create(tenant=tenant, email=address, defaults={"name": name})
@@ -65,7 +66,7 @@ def sign_in_links() -> list[SignIn]:
     found = []
     for slug, (_name, members) in MEMBERS.items():
         for name, role in members.items():
-            user = User.objects.filter(email=_address(name, slug)).first()
+            user = User.objects.filter(email=address_of(name, slug)).first()
             if user is not None:
                 token = signing.dumps(str(user.pk), salt=SALT)
                 found.append(SignIn(name, role, slug, settings.CLEAC.public_url + reverse("demo_sign_in", args=[token])))

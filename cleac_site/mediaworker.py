@@ -72,7 +72,7 @@ async def serve() -> int:
             await asyncio.wait_for(asked_to_stop.wait(), WATCH_EVERY)
     in_order = control.is_alive()
     control.drain()
-    capture.stop("moved")
+    await capture.drain("moved")
     await worker.drain()
     await asyncio.to_thread(control.stop, PATIENCE)
     await edge.close()

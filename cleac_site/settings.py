@@ -22,6 +22,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 SECRETS = {"secret_key": "CLEAC_SECRET_KEY", "pipe_key": "CLEAC_PIPE_KEY", "master_key": "CLEAC_MASTER_KEY"}
+# Addresses hold passwords, so they too may be in files.
+ADDRESSES = {"database_url": "DATABASE_URL", "keys_database_url": "CLEAC_KEYS_DATABASE_URL", "redis_url": "REDIS_URL", "email_url": "EMAIL_URL"}
 
 
 class Environment(BaseSettings):
@@ -39,6 +41,7 @@ class Environment(BaseSettings):
     keys_database_url: str = Field(default="", validation_alias="CLEAC_KEYS_DATABASE_URL")
     redis_url: str = Field(default="", validation_alias="REDIS_URL")
     trusted_proxies: int = 0
+    demo_meetings: bool = True
     media_udp_host: str = "127.0.0.1"
     media_udp_port: int = 0
     media_public_ip: str = ""
@@ -51,6 +54,9 @@ class Environment(BaseSettings):
     def resolve(self) -> Self:
         """Make paths absolute, fill secrets, refuse what would be unsafe in production."""
         self.data = self.data.resolve()
+        for name, variable in ADDRESSES.items():
+            if os.environ.get(f"{variable}_FILE") and variable not in os.environ:
+                setattr(self, name, Path(os.environ[f"{variable}_FILE"]).read_text().strip())
         for name, variable in SECRETS.items():
             if not getattr(self, name).get_secret_value():
                 setattr(self, name, SecretStr(self._secret(variable)))
@@ -224,7 +230,7 @@ AXES_USERNAME_FORM_FIELD = "login"
 AXES_LOCKOUT_TEMPLATE = "429.html"
 AXES_HTTP_RESPONSE_CODE = 429
 AXES_VERBOSE = False
-AXES_IPWARE_PROXY_COUNT = CLEAC.trusted_proxies
+AXES_CLIENT_IP_CALLABLE = "tenants.throttle.address_of"
 
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
@@ -304,19 +310,46 @@ DEFAULT_FROM_EMAIL = CLEAC.mail_from
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [],
     "DEFAULT_PERMISSION_CLASSES": [],
-    "DEFAULT_SCHEMA_CLASS": "drf_standardized_errors.openapi.AutoSchema",
+    "DEFAULT_SCHEMA_CLASS": "tenants.schema.Schema",
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
     "EXCEPTION_HANDLER": "tenants.base_views.problem_handler",
     "UNAUTHENTICATED_USER": None,
 }
 DRF_STANDARDIZED_ERRORS = {"EXCEPTION_FORMATTER_CLASS": "tenants.base_views.ProblemFormatter"}
+# RFC 9457, as `tenants.base_views` writes it.
+PROBLEM = {
+    "type": "object",
+    "description": "RFC 9457. `code` says for programs what `title` says for people; `errors` has one item for each value at fault.",
+    "required": ["type", "title", "status", "code"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "code": {"type": "string"},
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["code", "detail", "attr"],
+                "properties": {"code": {"type": "string"}, "detail": {"type": "string"}, "attr": {"type": ["string", "null"]}},
+            },
+        },
+    },
+}
 SPECTACULAR_SETTINGS = {
     "TITLE": "Cleac",
     "DESCRIPTION": "Consented video meetings: meetings, invitations, decisions, recordings and requests of one tenant.",
     "VERSION": "1",
     "OAS_VERSION": "3.1.1",
     "SERVE_INCLUDE_SCHEMA": False,
+    "COMPONENT_SPLIT_REQUEST": True,
+    "APPEND_COMPONENTS": {"schemas": {"Problem": PROBLEM}},
+    "ENUM_NAME_OVERRIDES": {
+        "MeetingState": "calls.models.Meeting.State",
+        "CallState": "calls.models.Call.State",
+        "RecordingState": "recordings.models.Recording.State",
+    },
 }
 
 LOGGING = {

@@ -20,18 +20,17 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from importlib.util import find_spec
+from datetime import date
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from . import valkey, watchdog
+from . import logs, roles, valkey, watchdog
 
 ROOT = Path(__file__).resolve().parent.parent
 HOST = "127.0.0.1"
 NEEDED_SPACE = 16 * 1024 * 1024
 FOLDERS = ("secrets", "spool", "objects", "logs")
-OLD_LOGS = 3  # earlier starts whose logs are kept
 LONGEST_PAUSE = 30.0  # seconds between two starts of a child that keeps falling
 STEADY = 60.0  # seconds of life after which an earlier fall is forgotten
 TRIES_BEFORE_READY = 3
@@ -51,6 +50,7 @@ class Child:
     drain: int
     patience: float  # seconds from SIGTERM to SIGKILL
     descriptors: tuple[int, ...] = ()
+    once: bool = False  # it ends by itself when its work is done, and is not started again
 
 
 @dataclass
@@ -70,6 +70,7 @@ class Supervisor:
     falls: dict[str, int] = field(default_factory=dict)
     due: list[tuple[float, Child]] = field(default_factory=list)
     asked_to_stop: int = 0
+    logs_since: date = field(default_factory=logs.today)  # the day of the first line in the logs that are written now
 
     def __post_init__(self) -> None:
         self.ears, mouth = os.pipe()
@@ -121,6 +122,10 @@ class Supervisor:
         for running in fallen:
             self._forget(running)
             name = running.child.name
+            if running.child.once:
+                if running.process.returncode:
+                    say(f"{name} could not do its work, the next start tries again: {self.last_words(name)}")
+                continue
             self.falls[name] = 1 if now - running.since > STEADY else self.falls.get(name, 0) + 1
             pause = min(2.0 ** (self.falls[name] - 1), LONGEST_PAUSE)
             self.due.append((now + pause, running.child))
@@ -129,12 +134,27 @@ class Supervisor:
         self.due = [(moment, child) for moment, child in self.due if moment > now]
         for child in ready:
             self.start(child)
-        return [running.child.name for running in fallen]
+        return [running.child.name for running in fallen if not running.child.once]
 
     def _forget(self, running: Running) -> None:
         watchdog.tell(running.process.pid, signal.SIGKILL, group=True)  # what a fallen child left behind
         self._list("-", running.process.pid)
         del self.living[running.child.name]
+
+    def tend_logs(self) -> None:
+        """After midnight: begin new logs, forget those of 14 days ago. What fails is told and tried again with the next look."""
+        today = logs.today()
+        if today == self.logs_since:
+            return
+        folder = self.data / "logs"
+        names = [*self.living, *(child.name for _moment, child in self.due)]
+        try:
+            logs.forget(folder, today, written_now=[folder / f"{name}.log" for name in names])
+            logs.set_aside(folder, self.logs_since)
+        except OSError as error:
+            say(f"the logs cannot be set aside ({error.strerror}): make room in {folder}")
+            return
+        self.logs_since = today
 
     def last_words(self, name: str) -> str:
         lines = (self.data / "logs" / f"{name}.log").read_text(errors="replace").splitlines()
@@ -224,15 +244,6 @@ def listening(port: int) -> socket.socket:
     return listener
 
 
-def rotate(logs: Path) -> None:
-    """Every start writes fresh logs; a few earlier ones are kept beside them."""
-    for log in logs.glob("*.log"):
-        for number in range(OLD_LOGS - 1, 0, -1):
-            with contextlib.suppress(FileNotFoundError):
-                log.with_suffix(f".log.{number}").replace(log.with_suffix(f".log.{number + 1}"))
-        log.replace(log.with_suffix(".log.1"))
-
-
 def environment_of_children(data: Path, port: int) -> dict[str, str]:
     found = {**os.environ, "CLEAC_DATA": str(data), "CLEAC_NO_BOOTSTRAP": "1", "PYTHONUNBUFFERED": "1"}
     found["DJANGO_SETTINGS_MODULE"] = "cleac_site.settings"
@@ -247,12 +258,7 @@ def doors(data: Path, listener: socket.socket, *, demo: bool) -> tuple[Child, li
     python = (sys.executable, "-m")
     report = ("--report", str(report_path(data)), *(("--demo",) if demo else ()))
     web = Child("web", (*python, "cleac_site.webserver", "--fd", str(listener.fileno()), *report), 0, 10, (listener.fileno(),))
-    quiet = ("--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "INFO")
-    later = [
-        Child("worker", (*python, "celery", "-A", "cleac_site.celery", "worker", "--beat", "--concurrency", "2", *quiet), 1, 30),
-        Child("media", (*python, "cleac_site.mediaworker"), 1, 60),
-    ]
-    return web, [child for child in later if child.name != "media" or find_spec("cleac_site.mediaworker")]
+    return web, [Child("worker", (*roles.WORKER, "--beat"), 1, 30), Child("media", roles.MEDIA, 1, 60)]
 
 
 # One run
@@ -264,7 +270,8 @@ def serve(*, port: int, data: Path, demo: bool) -> int:
     try:
         data = opened(data)
         with held(data), listening(port) as listener:
-            rotate(data / "logs")
+            logs.set_aside(data / "logs")
+            logs.forget(data / "logs", logs.today())
             report_path(data).unlink(missing_ok=True)
             address = f"http://{HOST}:{listener.getsockname()[1]}"
             supervisor = Supervisor(data, environment_of_children(data, listener.getsockname()[1]))
@@ -300,8 +307,11 @@ def run(supervisor: Supervisor, listener: socket.socket, *, demo: bool) -> int:
             return code
     write_running(supervisor)
     show(public, report, own_redis=own_redis)
+    if report["film"]:  # the start does not wait for the demo's meetings
+        supervisor.start(Child("demo", (sys.executable, "-m", "cleac_site.demo_meetings"), -1, 5, once=True))
     while not supervisor.asked_to_stop:
         supervisor.tend()
+        supervisor.tend_logs()
         supervisor.wait(min([5.0, *(moment - time.monotonic() for moment, _ in supervisor.due)]) if supervisor.due else 5.0)
     say("stopping")
     return 0

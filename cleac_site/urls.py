@@ -6,13 +6,15 @@ from django.conf import settings
 from django.urls import URLPattern, URLResolver, include, path
 
 from calls import urls as calls
+from compliance import urls as compliance
+from consent import urls as consent
 from recordings import urls as recordings
 
 from .pages import urls as site
 
-pages: list[URLPattern | URLResolver] = [*site.pages, *calls.pages]
-staff: list[URLPattern | URLResolver] = [*site.staff, *calls.staff]
-api: list[URLPattern | URLResolver] = [*site.api, *calls.api, *recordings.api]
+pages: list[URLPattern | URLResolver] = [*site.pages, *calls.pages, *recordings.pages, *compliance.pages]
+staff: list[URLPattern | URLResolver] = [*site.staff, *calls.staff, *recordings.staff, *compliance.staff]
+api: list[URLPattern | URLResolver] = [*site.api, *calls.api, *consent.api, *recordings.api, *compliance.api]
 
 urlpatterns: list[URLPattern | URLResolver] = [
     *pages,
@@ -21,3 +23,5 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("t/<slug:slug>/", include(staff)),
     path("api/v1/", include(api)),
 ]
+
+handler404 = "cleac_site.pages.views.not_found"

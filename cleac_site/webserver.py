@@ -1,7 +1,7 @@
 """Door 1 as `manage.py run` opens it: settings and checks, migrations, the demo cast, then daphne.
 
 One process does it all because loading Django takes most of a start. Whether it may start, and how, goes into the report file:
-`{"refused": "one line"}` or `{"links": [...], "parts": [[name, what], ...]}`.
+`{"refused": "one line"}` or `{"links": [...], "film": bool, "parts": [[name, what], ...]}`.
 """
 
 from __future__ import annotations
@@ -68,13 +68,17 @@ def prepared(*, demo: bool) -> dict[str, Any]:
             raise Unsafe(f"{name}: {last_line(error)}") from error
     links = [vars(link) for link in cast.ensure_cast()] if demo and settings.DEV else []
     connections.close_all()
-    return {"links": links, "parts": parts()}
+    return {"links": links, "film": bool(links) and settings.CLEAC.demo_meetings, "parts": parts()}
 
 
 def refuse_errors() -> None:
-    for message in checks.run_checks(tags=[checks.Tags.security, checks.Tags.compatibility]):
+    """Raises Unsafe for the first error; warnings go into the log."""
+    tags = [checks.Tags.security, checks.Tags.compatibility, checks.Tags.database]
+    for message in checks.run_checks(tags=tags, databases=["default"]):
+        words = f"{message.id}: {message.msg} {message.hint or ''}"
         if message.is_serious():
-            raise Unsafe(f"{message.id}: {message.msg} {message.hint or ''}")
+            raise Unsafe(words)
+        print(words, file=sys.stderr, flush=True)
 
 
 def migrate(alias: str) -> None:

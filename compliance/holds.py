@@ -13,6 +13,12 @@ def of(person_id: UUID | str) -> Any:
     return Hold.objects.filter(person_id=person_id).order_by("placed_at", "pk")
 
 
+def standing(person_id: UUID | str) -> Hold | None:
+    """The oldest hold that still stands on this person of the current tenant, or None. Raises ScopeError outside a tenant's scope."""
+    oldest: Hold | None = of(person_id).filter(lifted_at=None).first()
+    return oldest
+
+
 def is_held(person_id: UUID | str) -> bool:
     """True while at least one hold on this person of the current tenant stands. Raises ScopeError outside a tenant's scope."""
-    return bool(of(person_id).filter(lifted_at=None).exists())
+    return standing(person_id) is not None

@@ -1,4 +1,4 @@
-"""What the organisation can be held to: the log's entries and heads, and holds.
+"""What the organisation can be held to: the log's entries and heads, holds, and what people ask about their own data.
 
 This is the floor: no import from any other app, the tenant is named by a string. Entries are written by `compliance.log`
 and by nothing else; what this file adds is that the ORM cannot change or delete one by any other way.
@@ -11,6 +11,7 @@ from typing import Any, ClassVar, NoReturn
 
 from django.db import models
 from django.db.models import F, Q
+from django.utils.translation import gettext_lazy as _
 from django_scopes import ScopedManager
 
 
@@ -132,6 +133,64 @@ class Hold(models.Model):
             models.CheckConstraint(condition=Q(lifted_at=None) | Q(lifted_at__gte=F("placed_at")), name="lifted_after_placed"),
         ]
         indexes = [models.Index(fields=["tenant", "person_id"], condition=Q(lifted_at=None), name="standing_holds")]
+
+    def __str__(self) -> str:
+        return str(self.pk)
+
+
+class Request(models.Model):
+    """What a person asks about the data that is held about them: a copy (GDPR Art. 15), or erasure (Art. 17).
+
+    OPEN until somebody sets about it; WORKING while something stands in the way that passes by itself; FAILED is tried again at `next_at`.
+    READY is an access request whose package can be downloaded until `expires_at`. DONE is final. `lines` say what became of each kind of data,
+    as `registry.Line`; ids, numbers and codes only. Of a finished erasure `expires_at` is when the person's own link ends too.
+    """
+
+    class Kind(models.TextChoices):
+        ACCESS = "access", _("A copy of the data")
+        ERASURE = "erasure", _("Erasure")
+
+    class State(models.TextChoices):
+        OPEN = "OPEN", _("Received")
+        WORKING = "WORKING", _("Under way")
+        READY = "READY", _("Ready to download")
+        DONE = "DONE", _("Done")
+        FAILED = "FAILED", _("Failed, will be tried again")
+
+    class Channel(models.TextChoices):
+        LINK = "link", _("Personal link")
+        ACCOUNT = "account", _("Account")
+        API = "api", _("Program of the organisation")
+        DESK = "desk", _("Request desk")
+
+    UNFINISHED = ("OPEN", "WORKING", "READY", "FAILED")
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    tenant = models.ForeignKey("tenants.Tenant", on_delete=models.PROTECT, related_name="+")
+    person = models.ForeignKey("tenants.Person", on_delete=models.PROTECT, related_name="+")
+    kind = models.CharField(max_length=7, choices=Kind)
+    state = models.CharField(max_length=7, choices=State, default=State.OPEN)
+    channel = models.CharField(max_length=7, choices=Channel)
+    asked_at = models.DateTimeField()
+    due_at = models.DateTimeField()
+    next_at = models.DateTimeField(null=True, blank=True)  # when it is set about, or tried again
+    started_at = models.DateTimeField(null=True, blank=True)
+    ready_at = models.DateTimeField(null=True, blank=True)
+    done_at = models.DateTimeField(null=True, blank=True)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    lines = models.JSONField(default=list, blank=True)
+
+    objects: ClassVar[Any] = ScopedManager(tenant="tenant")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["person", "kind"], condition=Q(state__in=("OPEN", "WORKING", "READY", "FAILED")), name="one_unfinished_request_of_a_kind"
+            ),
+            models.CheckConstraint(condition=Q(done_at=None) | Q(state="DONE"), name="done_when_it_is_done"),
+            models.CheckConstraint(condition=~Q(state="READY") | Q(kind="access", expires_at__isnull=False), name="ready_is_a_package_with_an_end"),
+        ]
+        indexes = [models.Index(fields=["tenant", "due_at"], name="requests_by_deadline")]
 
     def __str__(self) -> str:
         return str(self.pk)

@@ -1,4 +1,4 @@
-"""What the log and the holds say about people."""
+"""What the log, the holds and the requests say about people."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from django.db.models import Model
 
-from . import holds, log
+from . import holds, log, queries
 from .registry import Data, Erase, Export, Field, Line, Outcome, Purpose, Retention, declare, fields
 
 CLAIMS = "gdpr-17-3-e"  # establishment, exercise or defence of legal claims
@@ -18,6 +18,7 @@ FACT = Field(Data.ACTIVITY, Purpose.ACCOUNTABILITY, Retention.EVIDENCE, Export.I
 TRACE = Field(Data.ACTIVITY, Purpose.ACCOUNTABILITY, Retention.EVIDENCE, Export.INCLUDE, Erase.BLANK, CLAIMS)
 LINK = Field(Data.PSEUDONYM, Purpose.ACCOUNTABILITY, Retention.EVIDENCE, Export.INCLUDE, Erase.BLANK, CLAIMS)
 SECRET = Field(Data.PSEUDONYM, Purpose.ACCOUNTABILITY, Retention.EVIDENCE, Export.OMIT, Erase.BLANK, CLAIMS)
+ASKED = Field(Data.ACTIVITY, Purpose.REQUESTS, Retention.EVIDENCE, Export.INCLUDE, Erase.DELETE, CLAIMS)
 HELD = Field(Data.ACTIVITY, Purpose.ACCOUNTABILITY, Retention.EVIDENCE, Export.INCLUDE, Erase.DELETE, CLAIMS)
 
 
@@ -57,6 +58,18 @@ def keep_holds(person: Model, at: datetime) -> Line:
     return _kept("compliance.Hold", holds.of(person.pk).count())
 
 
+def requests_of(person: Model) -> Iterator[dict[str, Any]]:
+    """What a person asked for before, until when it was due, and what became of it."""
+    for request in queries.requests_of(person.pk):
+        times = {"asked_at": request.asked_at, "due_at": request.due_at, "ready_at": request.ready_at, "done_at": request.done_at}
+        yield {"kind": request.kind, "state": request.state, "channel": request.channel, "lines": request.lines, **times}
+
+
+def keep_requests(person: Model, at: datetime) -> Line:
+    """That somebody asked, and was answered in time, has to be shown as long as it can be claimed (GDPR Art. 5(2))."""
+    return _kept("compliance.Request", queries.requests_of(person.pk).count())
+
+
 def _kept(model: str, rows: int) -> Line:
     return Line(model, Outcome.KEPT, rows, CLAIMS) if rows else Line(model, Outcome.DONE, 0)
 
@@ -77,4 +90,10 @@ declare(
     fields("id tenant", FRAME) | fields("person_id reason placed_at lifted_at", HELD),
     export=holds_on,
     erase=keep_holds,
+)
+declare(
+    "compliance.Request",
+    fields("id tenant next_at", FRAME) | fields("person kind state channel asked_at due_at started_at ready_at done_at expires_at lines", ASKED),
+    export=requests_of,
+    erase=keep_requests,
 )

@@ -14,13 +14,17 @@ What must never happen here, and what holds it:
 * *Another tenant's answer.* Every read is inside one tenant's scope, and raises without one.
 * *An error is taken for a yes.* Nothing here catches an exception: whoever cannot ask has no permit. The media worker drops
   what it knew when it has not been able to confirm it in time; it never carries a permit over.
-* *Two answers drift apart.* `allows`, `require`, `permits` and `queries.marks` all read `queries.standing`.
+* *Two answers drift apart.* `allows`, `require`, `permits`, `reading` and `queries.marks` all read `queries.standing`. A
+  `reading` asks it once, and its permits, marks and refusals are made of that one list. The list stays inside: no question
+  here takes decisions from its caller, so nobody can bring older ones, another call's, or ones that were not proven.
 
-This module reads. It is asked again and again: a permit is true at the moment it was read, and holds nobody's word for later.
+This module reads. It is asked again and again: a permit, and a whole `Reading`, is true at the moment it was read, and holds
+nobody's word for later.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -30,8 +34,9 @@ from tenants.errors import Refused
 
 from . import queries
 from .catalogue import SOURCES
+from .models import Decision
 
-__all__ = ["SOURCES", "Permit", "allows", "permits", "require"]
+__all__ = ["SOURCES", "Permit", "Reading", "allows", "permits", "reading", "require"]
 
 
 @dataclass(frozen=True)
@@ -49,16 +54,48 @@ class Permit:
     decided_at: datetime
 
 
+@dataclass(frozen=True)
+class Reading:
+    """What one look at a call's decisions found. A plain value; each mapping goes from person id to source.
+
+    `permits` is what `permits` says and `marks` what `queries.marks` says; `refused_at` is when the no that stands now was
+    decided, in database time to the millisecond. A source has a permit, a refusal, or neither; never both.
+    """
+
+    permits: Mapping[str, Mapping[str, Permit]]
+    marks: Mapping[str, Mapping[str, str]]
+    refused_at: Mapping[str, Mapping[str, datetime]]
+
+
+def reading(call_id: UUID | str) -> Reading:
+    """Everything that is permitted, shown and refused in this call now, all from the same rows. Two queries."""
+    decisions, marks = queries.standing_and_marks(call_id)
+    return Reading(_permits(decisions), marks, _refused_at(decisions))
+
+
 def permits(call_id: UUID | str) -> dict[str, dict[str, Permit]]:
     """Person id -> source -> Permit, for what is granted in this call now and for nothing else. One query."""
+    return _permits(queries.standing(call_id))
+
+
+def _permits(standing: Iterable[Decision]) -> dict[str, dict[str, Permit]]:
     found: dict[str, dict[str, Permit]] = {}
-    for decision in queries.standing(call_id):
+    for decision in standing:
         if not decision.granted:
             continue
         entry_hash = log.entry_hash(decision.entry)
         for source in SOURCES.get(decision.purpose.key, ()):
             permit = Permit(source, decision.purpose.key, decision.pk, entry_hash, decision.decided_at)
             found.setdefault(str(decision.person_id), {})[source] = permit
+    return found
+
+
+def _refused_at(standing: Iterable[Decision]) -> dict[str, dict[str, datetime]]:
+    found: dict[str, dict[str, datetime]] = {}
+    for decision in standing:
+        if not decision.granted:
+            sources = SOURCES.get(decision.purpose.key, ())
+            found.setdefault(str(decision.person_id), {}).update(dict.fromkeys(sources, decision.decided_at))
     return found
 
 

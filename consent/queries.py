@@ -82,9 +82,57 @@ def proven(decision: Decision) -> bool:
     )
 
 
+def decision(decision_id: UUID) -> Decision | None:
+    """One decision with its purpose, notice and entry, or None."""
+    found: Decision | None = _decisions().filter(pk=decision_id).first()
+    return found
+
+
+def decisions(decision_ids: Iterable[UUID]) -> dict[UUID, Decision]:
+    """These decisions by their ids; what is missing does not exist."""
+    return {found.pk: found for found in _decisions().filter(pk__in=list(decision_ids))}
+
+
+def every_decision(*, call: UUID | None = None, person: UUID | None = None, purpose: str | None = None) -> QuerySet[Decision]:
+    """Every answer ever given, newest first; in one call, of one person, to one purpose."""
+    asked = {"call_id": call, "person_id": person, "purpose__key": purpose}
+    found: QuerySet[Decision] = _decisions().filter(**{name: value for name, value in asked.items() if value is not None})
+    return found.order_by("-decided_at", "pk")
+
+
+def last_answers(person_ids: Iterable[UUID]) -> dict[UUID, list[Decision]]:
+    """Person -> their newest answer to each purpose, in whatever sitting, in the order of the catalogue."""
+    newest: dict[tuple[UUID, UUID], Decision] = {}
+    for answer in _decisions().filter(person__in=list(person_ids)).order_by("decided_at", "sequence"):
+        newest[answer.person_id, answer.purpose_id] = answer
+    found: dict[UUID, list[Decision]] = {}
+    for (person_id, _purpose), answer in newest.items():
+        found.setdefault(person_id, []).append(answer)
+    return {person_id: sorted(theirs, key=lambda one: (one.purpose.order, one.purpose.key)) for person_id, theirs in found.items()}
+
+
+def last_marks(call_id: UUID | str) -> dict[str, dict[str, str]]:
+    """As `marks`, for a call that is over: what each person last said in it, whatever wording was published since. Permits nothing."""
+    found: dict[str, dict[str, str]] = {}
+    for decision in _decisions().filter(call_id=call_id).order_by("sequence"):
+        for source in SOURCES.get(decision.purpose.key, ()):
+            found.setdefault(str(decision.person_id), {})[source] = AGREED if decision.granted else DECLINED
+    return found
+
+
 def newest(person: Person, purpose: Purpose, call_id: UUID) -> Decision | None:
     """The person's newest decision on a purpose in a call, whatever its notice, or None."""
     found: Decision | None = _decisions().filter(person=person, purpose=purpose, call_id=call_id).order_by("-sequence").first()
+    return found
+
+
+def replaced_at(decision_id: UUID) -> datetime | None:
+    """When the person's next decision on the same purpose in the same call was made; None while this one is the newest."""
+    later = Decision.objects.filter(
+        person=OuterRef("person"), purpose=OuterRef("purpose"), call_id=OuterRef("call_id"), sequence__gt=OuterRef("sequence")
+    )
+    first = Subquery(later.order_by("sequence").values("decided_at")[:1])
+    found: datetime | None = Decision.objects.filter(pk=decision_id).annotate(replaced=first).values_list("replaced", flat=True).first()
     return found
 
 
@@ -104,13 +152,19 @@ def marks(call_id: UUID | str) -> dict[str, dict[str, str]]:
 
     "agreed" is exactly what `gate.permits` holds; whoever is missing here was shown nothing and is undecided.
     """
+    return standing_and_marks(call_id)[1]
+
+
+def standing_and_marks(call_id: UUID | str) -> tuple[list[Decision], dict[str, dict[str, str]]]:
+    """What `standing` and `marks` say of everybody, from one reading of the decisions: neither can know more than the other."""
+    decisions = standing(call_id)  # first: whoever decided before this statement was shown a notice before the next one
     shown = ServedNotice.objects.filter(call_id=call_id).values_list("person_id", flat=True).distinct()
     every = [source for sources in SOURCES.values() for source in sources]
     found = {str(person_id): dict.fromkeys(every, UNDECIDED) for person_id in shown}
-    for decision in standing(call_id):
+    for decision in decisions:
         for source in SOURCES.get(decision.purpose.key, ()):
             found[str(decision.person_id)][source] = AGREED if decision.granted else DECLINED
-    return found
+    return decisions, found
 
 
 def shown_to(person: Person, purpose: Purpose, call_id: UUID) -> ServedNotice | None:

@@ -174,6 +174,8 @@ def _shown(
         raise Refused("unknown-notice", 404)
     version = queries.versions(purpose).values_list("version", flat=True).first()
     if notice is not None and notice.version == version:
+        if isinstance(seen, ServedNotice) and served is None:  # read in this transaction
+            return seen
         return _served(notice, person, call_id, at)
     if before is not None and not granted:
         return before.served

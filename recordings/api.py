@@ -13,13 +13,11 @@ from rest_framework.response import Response
 
 from calls import queries as calls
 from tenants import identity as who
-from tenants.base_views import Endpoint
+from tenants.base_views import OFFSET, Endpoint, Following, Offset
 from tenants.errors import Refused
 
 from . import queries, services
 from .models import Recording
-
-PAGE = 100
 
 
 class RecordingOutput(serializers.Serializer[Any]):
@@ -39,29 +37,28 @@ class Recordings(Endpoint):
 
     ability = {"GET": "recordings.see", "POST": "recordings.start"}
 
-    class Asked(serializers.Serializer[Any]):
-        offset = serializers.IntegerField(min_value=0, max_value=1_000_000, default=0)
+    class Asked(Offset):
+        call = serializers.UUIDField(required=False)
 
     class Input(serializers.Serializer[Any]):
         call = serializers.UUIDField()
 
-    class Output(serializers.Serializer[Any]):
+    class Output(Following):
         results = RecordingOutput(many=True)
-        next_offset = serializers.IntegerField(allow_null=True)
 
     @extend_schema(
         operation_id="recordings_list",
-        parameters=[OpenApiParameter("offset", {"type": "integer", "minimum": 0, "maximum": 1_000_000}, description="How many to skip.")],
+        parameters=[
+            OpenApiParameter("call", {"type": "string", "format": "uuid"}, description="Only recordings of this call."),
+            OFFSET,
+        ],
         responses=Output,
     )
     def get(self, request: Request) -> Response:
         """Newest first, at most a hundred at a time."""
-        asked = self.Asked(data=request.query_params.dict())
-        asked.is_valid(raise_exception=True)
-        offset = asked.validated_data["offset"]
-        found = list(queries.recordings_for(self.actor, who.identity_of(request._request).roles)[offset : offset + PAGE + 1])
-        following = offset + PAGE if len(found) > PAGE else None
-        return Response(self.Output({"results": found[:PAGE], "next_offset": following}).data)
+        asked = self.wanted(request)
+        found = queries.recordings_for(self.actor, who.identity_of(request._request).roles)
+        return self.paged(found.filter(call=asked["call"]) if "call" in asked else found, asked["offset"])
 
     @extend_schema(operation_id="recordings_start", request=Input, responses={201: RecordingOutput})
     def post(self, request: Request) -> Response:

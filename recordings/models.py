@@ -33,12 +33,11 @@ class Recording(TenantModel):
     requested_at = models.DateTimeField()
     stopped_at = models.DateTimeField(null=True, blank=True)
     incomplete = models.BooleanField(default=False)
+    retry_at = models.DateTimeField(null=True, blank=True)  # FAILED: when the sweep finishes it again
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(
-                fields=["call"], condition=Q(state__in=("REQUESTED", "CAPTURING", "PAUSED")), name="one_live_recording_per_call"
-            ),
+            models.UniqueConstraint(fields=["call"], condition=Q(state__in=("REQUESTED", "CAPTURING", "PAUSED")), name="one_live_recording_per_call"),
         ]
 
 
@@ -72,13 +71,18 @@ class Epoch(TenantModel):
     closed_at = models.DateTimeField(null=True, blank=True)
     cut = models.CharField(max_length=20, blank=True)
     complete = models.BooleanField(null=True)
+    kept_until_us = models.BigIntegerField(null=True, blank=True)  # of the recording; what the file holds after it is not to be read
+    restricted_at = models.DateTimeField(null=True, blank=True)  # from here on nobody plays it (GDPR Art. 18)
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["track", "number"], name="epochs_in_one_order")]
 
 
 class Artefact(TenantModel):
-    """One stored object and the one key that opens it. WRITING, READY, SHREDDED and never back."""
+    """One stored object and the one key that opens it. WRITING, READY, SHREDDED and never back.
+
+    `spans`: the stretches of the recording's time that hold media, [start, end] in microseconds, of a playback file.
+    """
 
     class Kind(models.TextChoices):
         JOURNAL = "journal", _("Journal")
@@ -95,6 +99,27 @@ class Artefact(TenantModel):
     state = models.CharField(max_length=8, choices=State, default=State.WRITING)
     sealed_key = models.UUIDField(null=True, blank=True)
     size = models.BigIntegerField(default=0)
+    parent = models.ForeignKey("self", null=True, blank=True, on_delete=models.PROTECT, related_name="children")  # made from this one
+    spans = models.JSONField(default=list, blank=True)
 
     class Meta:
         constraints = [models.CheckConstraint(condition=~Q(state="SHREDDED") | Q(sealed_key=None), name="shredded_means_no_key")]
+
+
+class Viewing(TenantModel):
+    """Somebody was let see and hear stored media, for a stated purpose, for a while. The people concerned can read it."""
+
+    class Purpose(models.TextChoices):
+        AGREED = "agreed", _("Checking what was agreed")
+        FOLLOW_UP = "follow-up", _("Following up on the meeting")
+        DISPUTE = "dispute", _("Settling a disagreement")
+        QUALITY = "quality", _("Improving our service")
+        OWN = "own", _("A look at one's own part")
+
+    recording = models.ForeignKey(Recording, on_delete=models.PROTECT, related_name="viewings")
+    epochs = models.ManyToManyField(Epoch, related_name="viewings")
+    viewer = models.ForeignKey(Person, on_delete=models.PROTECT, related_name="viewings")
+    purpose = models.CharField(max_length=12, choices=Purpose)
+    opened_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+    releases = models.PositiveIntegerField(default=0)  # how often a key was released to it

@@ -12,8 +12,10 @@ from compliance.registry import Data, Erase, Export, Field, Line, Outcome, Purpo
 from tenants import jobs
 from tenants.models import Person
 
-from . import queries, services
+from . import forgetting, queries
 from .models import Artefact
+
+CLAIMS = "gdpr-17-3-e"  # establishment, exercise or defence of legal claims
 
 FRAME = Field(Data.NONE, Purpose.RECORDING, Retention.RECORDING)
 ASKED = Field(Data.PSEUDONYM, Purpose.RECORDING, Retention.EVIDENCE, Export.INCLUDE)
@@ -54,29 +56,40 @@ def export_epochs(person: Model) -> Iterator[dict[str, Any]]:
             "closed_at": epoch.closed_at,
             "cut": epoch.cut,
             "complete": epoch.complete,
+            "restricted_at": epoch.restricted_at,
         }
+
+
+def export_viewings(person: Model) -> Iterator[dict[str, Any]]:
+    """Who looked at the person's part, when and why, and what the person looked at. Others are named by their role alone."""
+    assert isinstance(person, Person)
+    for viewing in queries.viewings_of(person):
+        whose = "own" if viewing.viewer_id == person.pk else "staff"
+        yield {"recording": str(viewing.recording_id), "viewer": whose, "purpose": viewing.purpose, "opened_at": viewing.opened_at}
 
 
 def export_artefacts(person: Model) -> Iterator[dict[str, Any]]:
     """What is stored, how much of it, and whether it can still be opened. The media itself is delivered by the request's package."""
     assert isinstance(person, Person)
     for artefact in queries.artefacts_of(person):
-        yield {"kind": artefact.kind, "state": artefact.state, "size": artefact.size}
+        yield {"kind": artefact.kind, "state": artefact.state, "size": artefact.size, "spans": artefact.spans}
 
 
 def erase_artefacts(person: Model, at: datetime) -> Line:
     """Destroy the keys of everything captured of the person, and the objects. What is being captured now is reported as failed."""
     assert isinstance(person, Person)
-    rows = services.redact(person=person, by=jobs.actor("erasure"), at=at)
+    redacted = forgetting.redact(person=person, recording=None, by=jobs.actor("erasure"), at=at)
+    if redacted.held:
+        return Line("recordings.Artefact", Outcome.KEPT, queries.restricted_left(person).count(), CLAIMS)
     open_ones = queries.artefacts_of(person).filter(state=Artefact.State.WRITING).count()
     if open_ones:
         return Line("recordings.Artefact", Outcome.FAILED, open_ones, "being-captured")
-    return Line("recordings.Artefact", Outcome.DONE, rows)
+    return Line("recordings.Artefact", Outcome.DONE, redacted.shredded)
 
 
 declare(
     "recordings.Recording",
-    fields("id tenant call state incomplete", FRAME) | fields("requested_by", ASKED) | fields("requested_at stopped_at", TIMES),
+    fields("id tenant call state incomplete retry_at", FRAME) | fields("requested_by", ASKED) | fields("requested_at stopped_at", TIMES),
     export=export_recordings,
 )
 declare(
@@ -86,12 +99,20 @@ declare(
 )
 declare(
     "recordings.Epoch",
-    fields("id tenant track number fence", FRAME) | fields("decision entry_hash", PROOF) | fields("opened_at closed_at cut complete", TIMES),
+    fields("id tenant track number fence", FRAME)
+    | fields("decision entry_hash", PROOF)
+    | fields("opened_at closed_at cut complete", TIMES)
+    | fields("kept_until_us restricted_at", TIMES),
     export=export_epochs,
 )
 declare(
+    "recordings.Viewing",
+    fields("id tenant recording releases", FRAME) | fields("epochs", WHOSE) | fields("viewer", ASKED) | fields("purpose opened_at expires_at", TIMES),
+    export=export_viewings,
+)
+declare(
     "recordings.Artefact",
-    fields("id tenant kind state epochs size", FRAME) | fields("object_name", MEDIA) | fields("sealed_key", KEY),
+    fields("id tenant kind state epochs size parent", FRAME) | fields("spans", TIMES) | fields("object_name", MEDIA) | fields("sealed_key", KEY),
     export=export_artefacts,
     erase=erase_artefacts,
 )

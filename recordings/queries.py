@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from collections.abc import Iterable
+from datetime import date, datetime, timedelta
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
-from django.db.models import DateTimeField, Q, QuerySet
+from django.db.models import DateTimeField, F, Prefetch, Q, QuerySet
 from django.db.models.functions import Now
 
 from calls.models import Call, Placement
+from consent import queries as consent
+from consent.catalogue import KEEP_DAYS
 from tenants.errors import Refused
 from tenants.models import Person, SealedKey, Tenant
 from tenants.permissions import Actor, may
 
-from .models import Artefact, Epoch, Recording, Track
+from .models import Artefact, Epoch, Recording, Track, Viewing
+from .sealing import Context
 
 WANTED = (Recording.State.REQUESTED, Recording.State.CAPTURING)
+HOLDER = "artefact"  # of the sealed keys that our rows name
+ZONE = ZoneInfo("Europe/Helsinki")  # where a day ends, as for every other deadline
+BATCH = 500  # stretches whose decisions are looked up at once
 
 
 def recordings_for(actor: Actor, roles: frozenset[str]) -> QuerySet[Recording]:
@@ -67,15 +75,98 @@ def left_open(silence: timedelta) -> list[Epoch]:
     return [epoch for epoch in found if fences.get(epoch.track.recording.call_id) != epoch.fence]
 
 
+def permitted_until_us(epoch: Epoch) -> int | None:
+    """The moment of the recording at which the decision behind a stretch was replaced by another; None while it stands."""
+    replaced = consent.replaced_at(epoch.decision)
+    if replaced is None:
+        return None
+    return max(0, (replaced - epoch.track.recording.requested_at) // timedelta(microseconds=1))
+
+
 def journal(epoch: Epoch) -> Artefact:
     """The journal of an epoch; every epoch has one."""
     found: Artefact = epoch.artefacts.get(kind=Artefact.Kind.JOURNAL)
     return found
 
 
+def claim(*, epoch: Epoch) -> Context:
+    """What the bytes of an epoch are bound to, journal and playback file alike; under any other claim they do not open."""
+    track = epoch.track
+    return Context(epoch.tenant_id, track.recording_id, track.participant, track.source, epoch.pk, bytes(epoch.entry_hash))
+
+
+def recording(recording_id: UUID) -> Recording | None:
+    """One recording, for jobs; None when there is none."""
+    found: Recording | None = Recording.objects.filter(pk=recording_id).first()
+    return found
+
+
+def capturing_now(recording: Recording) -> bool:
+    """Is any stretch of it still open?"""
+    return bool(Epoch.objects.filter(track__recording=recording, closed_at=None).exists())
+
+
+def locked(recording_id: UUID) -> Recording:
+    """The recording as it is now, locked until the commit. Raises Refused("not-found", 404)."""
+    rows = Recording.objects.select_for_update(no_key=True, of=("self",)).select_related("call__meeting__host")
+    found: Recording | None = rows.filter(pk=recording_id).first()
+    if found is None:
+        raise Refused("not-found", 404)
+    return found
+
+
+def journals_left(recording: Recording) -> QuerySet[Artefact]:
+    """Journals that have no playback file yet. What is restricted is left out: it will be forgotten, not finished."""
+    found: QuerySet[Artefact] = Artefact.objects.filter(
+        kind=Artefact.Kind.JOURNAL, state=Artefact.State.READY, epochs__track__recording=recording, epochs__restricted_at=None
+    ).order_by("pk")
+    return found
+
+
+def being_written(recording: Recording) -> QuerySet[Artefact]:
+    """Playback files that are ordered and not finished, without the restricted ones."""
+    found: QuerySet[Artefact] = Artefact.objects.filter(
+        kind=Artefact.Kind.PLAYBACK, state=Artefact.State.WRITING, epochs__track__recording=recording, epochs__restricted_at=None
+    ).order_by("pk")
+    return found
+
+
+def participants_being_written(recording: Recording) -> list[UUID]:
+    """Whose files they are."""
+    return sorted(set(being_written(recording).values_list("epochs__track__participant", flat=True)))
+
+
+def playable(recording: Recording) -> QuerySet[Artefact]:
+    """Its finished playback files, those of restricted stretches included."""
+    found: QuerySet[Artefact] = Artefact.objects.filter(
+        kind=Artefact.Kind.PLAYBACK, state=Artefact.State.READY, epochs__track__recording=recording
+    ).order_by("pk")
+    return found
+
+
+def epoch_of(artefact: Artefact) -> Epoch:
+    """The one stretch whose media is in it."""
+    found: Epoch = artefact.epochs.select_related("track__recording", "track__person").get()
+    return found
+
+
+def locked_artefacts(artefact_ids: Iterable[UUID]) -> list[Artefact]:
+    """These stored objects as they are now, locked until the commit, always in one order."""
+    return list(Artefact.objects.select_for_update(no_key=True).filter(pk__in=list(artefact_ids)).order_by("pk"))
+
+
+def to_finish(at: datetime) -> QuerySet[Recording]:
+    """Stopped recordings that still have to be finished, and failed ones whose time has come again."""
+    due = Q(state=Recording.State.FINALISING) | Q(state=Recording.State.FAILED, retry_at__lte=at)
+    found: QuerySet[Recording] = Recording.objects.filter(due).order_by("requested_at")
+    return found
+
+
 def epochs(recording: Recording) -> QuerySet[Epoch]:
     """Every stretch of a recording, in the order of their opening."""
-    found: QuerySet[Epoch] = Epoch.objects.select_related("track__person").filter(track__recording=recording).order_by("opened_at", "number")
+    found: QuerySet[Epoch] = (
+        Epoch.objects.select_related("track__person", "track__recording").filter(track__recording=recording).order_by("opened_at", "number")
+    )
     return found
 
 
@@ -110,6 +201,13 @@ def recordings_with(person: Person) -> QuerySet[Recording]:
     return found
 
 
+def viewings_of(person: Person) -> QuerySet[Viewing]:
+    """Every look at a part of this person, and every look by this person, newest first."""
+    concerned = Q(viewer=person) | Q(epochs__track__person=person)
+    found: QuerySet[Viewing] = Viewing.objects.select_related("recording__call__meeting").filter(concerned).distinct().order_by("-opened_at", "pk")
+    return found
+
+
 def shredded(names: list[str]) -> list[str]:
     """Those of these object names whose key is gone."""
     found = Artefact.objects.filter(object_name__in=names, state=Artefact.State.SHREDDED)
@@ -117,7 +215,174 @@ def shredded(names: list[str]) -> list[str]:
 
 
 def orphan_keys(tenant: Tenant, before: datetime) -> list[UUID]:
-    """Sealed keys of the tenant, made before this time, that no stored object names."""
-    made = SealedKey.objects.filter(tenant_id=tenant.pk, created_at__lt=before).values_list("pk", flat=True)
+    """Sealed keys of stored objects of the tenant, made before this time, that no object names. Keys of other holders are not ours to judge."""
+    made = SealedKey.objects.filter(tenant_id=tenant.pk, holder=HOLDER, created_at__lt=before).values_list("pk", flat=True)
     named = set(Artefact.objects.exclude(sealed_key=None).values_list("sealed_key", flat=True))
     return [key for key in made if key not in named]
+
+
+# Who may look at what
+
+
+def own_recordings(person: Person) -> QuerySet[Recording]:
+    """Recordings with a track of the person, or of a call that the person was in while it was recorded; newest first."""
+    present = Q(call__participants__person=person, call__participants__joined_at__isnull=False)
+    present &= Q(call__participants__left_at=None) | Q(call__participants__left_at__gte=F("requested_at"))
+    present &= Q(stopped_at=None) | Q(call__participants__joined_at__lte=F("stopped_at"))
+    theirs = Recording.objects.filter(present | Q(tracks__person=person)).values("pk")
+    found: QuerySet[Recording] = Recording.objects.select_related("call__meeting__host").filter(pk__in=theirs).order_by("-requested_at", "pk")
+    return found
+
+
+def own_recording(person: Person, recording_id: UUID) -> Recording:
+    """One of `own_recordings`. Raises Refused("not-found", 404)."""
+    found = own_recordings(person).filter(pk=recording_id).first()
+    if found is None:
+        raise Refused("not-found", 404)
+    return found
+
+
+def viewing(viewing_id: UUID) -> Viewing | None:
+    """A viewing as it is now, or None."""
+    found: Viewing | None = Viewing.objects.filter(pk=viewing_id).first()
+    return found
+
+
+def viewing_for(person: Person, recording: Recording, viewing_id: UUID) -> Viewing:
+    """The person's own viewing of this recording, over or not. Raises Refused("not-found", 404)."""
+    found: Viewing | None = Viewing.objects.select_related("recording__call").filter(pk=viewing_id, viewer=person, recording=recording).first()
+    if found is None:
+        raise Refused("not-found", 404)
+    return found
+
+
+def looks(recording: Recording, person: Person | None = None) -> QuerySet[Viewing]:
+    """Who looked at a recording, or at this person's part of it, newest first; each with the viewer's membership where there is one."""
+    found: QuerySet[Viewing] = Viewing.objects.select_related("viewer__membership").filter(recording=recording)
+    if person is not None:
+        found = found.filter(epochs__track__person=person).distinct()
+    return found.order_by("-opened_at", "pk")
+
+
+def artefact(artefact_id: UUID, kind: str) -> Artefact | None:
+    """A stored object of this kind as it is now, or None."""
+    found: Artefact | None = Artefact.objects.filter(pk=artefact_id, kind=kind).first()
+    return found
+
+
+def playback_file(artefact_id: UUID) -> Artefact:
+    """A playback file, whatever its state. Raises Refused("not-found", 404)."""
+    found = artefact(artefact_id, Artefact.Kind.PLAYBACK)
+    if found is None:
+        raise Refused("not-found", 404)
+    return found
+
+
+def epochs_in(artefact: Artefact) -> QuerySet[Epoch]:
+    """The stretches whose media is in an object, as they are now."""
+    found: QuerySet[Epoch] = artefact.epochs.select_related("track__recording", "track__person").order_by("pk")
+    return found
+
+
+def stretches(recording: Recording) -> QuerySet[Epoch]:
+    """`epochs`, each with its stored objects; without those that were never begun."""
+    return epochs(recording).exclude(cut="unused").prefetch_related("artefacts")
+
+
+def kept_of(person_ids: Iterable[UUID]) -> set[UUID]:
+    """Of which of these people something is stored that is not being erased."""
+    stored = (Artefact.State.WRITING, Artefact.State.READY)
+    found = Epoch.objects.filter(track__person__in=list(person_ids), restricted_at=None, artefacts__state__in=stored)
+    return set(found.values_list("track__person", flat=True))
+
+
+# Proof
+
+
+def stored() -> QuerySet[Artefact]:
+    """Every stored object that is not shredded, with its stretch, track and recording."""
+    left = Artefact.objects.exclude(state=Artefact.State.SHREDDED).order_by("pk")
+    found: QuerySet[Artefact] = left.prefetch_related(Prefetch("epochs", Epoch.objects.select_related("track__recording", "track__person")))
+    return found
+
+
+# Forgetting
+
+
+def lock_for_forgetting(person: Person, recording: Recording | None) -> list[Epoch]:
+    """The person's stretches, in one recording or in all, locked with their recordings until the commit.
+
+    First stretches, then recordings: in the order of capture, which closes a stretch and then marks its recording.
+    """
+    rows = Epoch.objects.select_for_update(no_key=True, of=("self",)).select_related("track__recording").filter(track__person=person)
+    rows = rows.filter(track__recording=recording) if recording is not None else rows
+    found = list(rows.order_by("pk"))
+    recordings = {epoch.track.recording_id for epoch in found}
+    list(Recording.objects.select_for_update(no_key=True).filter(pk__in=recordings).order_by("pk").values_list("pk"))
+    return found
+
+
+def restricted_left(person: Person, recording: Recording | None = None) -> QuerySet[Artefact]:
+    """Stored objects of the person that nobody plays any more and that still have to go; without what is being captured."""
+    which = Q(epochs__track__person=person, epochs__restricted_at__isnull=False, epochs__closed_at__isnull=False)
+    if recording is not None:
+        which &= Q(epochs__track__recording=recording)
+    found: QuerySet[Artefact] = Artefact.objects.filter(which).exclude(state=Artefact.State.SHREDDED)
+    return found
+
+
+def to_forget() -> list[tuple[Person, Recording]]:
+    """Of whom something is restricted and not being captured any more, and still stored; by recording."""
+    stored = (Artefact.State.WRITING, Artefact.State.READY)
+    left = Epoch.objects.filter(restricted_at__isnull=False, closed_at__isnull=False, artefacts__state__in=stored)
+    tracks = Track.objects.select_related("person", "recording").filter(epochs__in=left).order_by("recording", "pk")
+    return list({(track.person_id, track.recording_id): (track.person, track.recording) for track in tracks}.values())
+
+
+# How long it is kept
+
+
+def day_of(at: datetime) -> date:
+    """The day that it is at this time in `ZONE`."""
+    return at.astimezone(ZONE).date()
+
+
+def last_days(epochs: Iterable[Epoch]) -> dict[UUID, date]:
+    """Stretch -> the last day on which it is kept: as many days after the recording's stop as the notice said that was agreed to.
+
+    Whole days in `ZONE`; the day of the stop is not counted (Regulation 1182/71, Article 3). Without the decision it is the baseline's
+    days; while the recording is not stopped, they are counted from its start, and nothing is over.
+    """
+    found = list(epochs)
+    agreed = consent.decisions({epoch.decision for epoch in found})
+    days = {epoch.pk: agreed[epoch.decision].notice.keep_days if epoch.decision in agreed else KEEP_DAYS for epoch in found}
+    ends = {epoch.pk: epoch.track.recording.stopped_at or epoch.track.recording.requested_at for epoch in found}
+    return {epoch.pk: day_of(ends[epoch.pk]) + timedelta(days=days[epoch.pk]) for epoch in found}
+
+
+def over(epochs: Iterable[Epoch], at: datetime) -> list[Epoch]:
+    """Those of these stretches whose last day is past at this time, and that nobody captures any more."""
+    done = [epoch for epoch in epochs if epoch.closed_at is not None and epoch.track.recording.stopped_at is not None]
+    last, today = last_days(done), day_of(at)
+    return [epoch for epoch in done if last[epoch.pk] < today]
+
+
+def to_expire(at: datetime) -> list[Epoch]:
+    """Every stretch of the tenant that is `over` and of which something is stored, those of the oldest recordings first."""
+    stored = Artefact.objects.exclude(state=Artefact.State.SHREDDED).values("epochs")
+    left = Epoch.objects.filter(pk__in=stored, closed_at__isnull=False, track__recording__stopped_at__lt=at)
+    ids = list(left.order_by("track__recording__stopped_at", "pk").values_list("pk", flat=True))
+    found: list[Epoch] = []
+    for start in range(0, len(ids), BATCH):
+        batch = Epoch.objects.select_related("track__recording", "track__person").filter(pk__in=ids[start : start + BATCH])
+        found += over(batch.order_by("track__recording__stopped_at", "pk"), at)
+    return found
+
+
+def emptied() -> QuerySet[Recording]:
+    """Finished recordings that held something of somebody and of which nothing is stored any more."""
+    left = Q(closed_at=None) | Q(artefacts__state__in=(Artefact.State.WRITING, Artefact.State.READY))
+    stored = Epoch.objects.filter(left).values("track__recording")
+    finished = Recording.objects.filter(state__in=(Recording.State.READY, Recording.State.FAILED), tracks__epochs__restricted_at__isnull=False)
+    found: QuerySet[Recording] = finished.exclude(pk__in=stored).distinct().order_by("requested_at", "pk")
+    return found

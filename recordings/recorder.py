@@ -32,7 +32,8 @@ class Recorder:
 
     It takes packets until it is stopped, abandoned, cut back or told that its track is over (`ended` says why). In the last two
     cases the journal is still open: whoever made the recorder then calls `stop` or `abandon`. `fault`: writing failed and the journal
-    has no END. `uncut`: records that had to go could not be cut off, so they must be left out by whoever reads the journal.
+    has no END. `uncut`: records that had to go could not be cut off, so whoever reads the journal must leave out those that end after
+    `kept_until_us`.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class Recorder:
         self._ask = ask_for_key_frame if context.source in PICTURES else None
         self._asked_at: float | None = None
         self._items: list[Item] = []
-        self._waiting_bytes = self._packets = 0
+        self._waiting_bytes = self._packets = self._stored_until_us = 0
         self._cut_us: int | None = None
         self._file = file
         self._writer: Writer | None = None
@@ -65,6 +66,11 @@ class Recorder:
     def packets(self) -> int:
         """How many RTP packets the stored records hold."""
         return self._writer.packets if self._writer else self._packets
+
+    @property
+    def kept_until_us(self) -> int | None:
+        """Where records that are not kept begin to end, in microseconds since the recording's start; None when the file holds no such."""
+        return self._cut_us if self.uncut else None
 
     @property
     def done(self) -> bool:
@@ -110,7 +116,7 @@ class Recorder:
     def drop_after(self, moment: float) -> int:
         """A withdrawal was decided at `moment`: shut the intake and drop, whole, every record whose interval ends later.
 
-        Returns how many stored records went.
+        Returns how many stored records went. A file that was given up before is closed and cannot be cut any more: then it is `uncut`.
         """
         self.ended = self.ended or "withdrawn"
         cut_us = self._us(moment)
@@ -118,6 +124,7 @@ class Recorder:
         if self._items and self._items[-1].arrival_us > cut_us:
             self._forget_waiting()
         if self._writer is None:
+            self.uncut = self.uncut or (self.fault and self._stored_until_us > cut_us)
             return 0
         keep, before = self._writer.ending_by(cut_us), self._writer.records
         try:
@@ -192,6 +199,6 @@ class Recorder:
 
     def _forget_key(self) -> None:
         if self._writer is not None:
-            self._packets = self._writer.packets
+            self._packets, self._stored_until_us = self._writer.packets, self._writer.last_end_us
         self._writer = None
         self._forget_waiting()

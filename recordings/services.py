@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 from uuid import UUID, uuid4
 
 from django.db import IntegrityError, transaction
@@ -22,16 +20,15 @@ from tenants.keys import port
 from tenants.models import Person
 from tenants.permissions import Actor, may
 
-from . import journal, queries, storage
+from . import finishing, journal, queries, storage, vault
 from .models import Artefact, Epoch, Recording, Track
-from .sealing import Context
 
 State = Recording.State
 
 
 @dataclass(frozen=True)
 class Kept:
-    """What a journal holds by its clear heads: bytes, stored milliseconds, and whether its END is there."""
+    """What a journal holds by its clear heads: its bytes, the milliseconds that count as kept, and whether its END is there."""
 
     size: int = 0
     stored_ms: int = 0
@@ -75,6 +72,7 @@ def stop(*, recording: Recording, by: Actor, at: datetime) -> Recording:
     recording.state, recording.stopped_at = State.FINALISING, at
     recording.save(update_fields=["state", "stopped_at"])
     mailbox.look_again(recording.call_id)
+    finishing.promise(recording=recording)
     log.record("recording.stopped", on=recording, by=by, at=at, call=recording.call_id)
     return recording
 
@@ -118,7 +116,7 @@ def open_epoch(
     number = (track.epochs.aggregate(last=Max("number"))["last"] or 0) + 1
     epoch = Epoch(pk=uuid4(), tenant_id=recording.tenant_id, track=track, number=number, decision=permit.decision_id, fence=fence)
     epoch.entry_hash, epoch.opened_at = permit.entry_hash, at
-    sealed = port.seal(tenant_id=recording.tenant_id, key=data_key, context=claim(epoch=epoch).digest())
+    sealed = port.seal(tenant_id=recording.tenant_id, key=data_key, context=queries.claim(epoch=epoch).digest(), holder=queries.HOLDER)
     epoch.save(force_insert=True)
     artefact = Artefact(tenant_id=recording.tenant_id, kind=Artefact.Kind.JOURNAL, object_name=storage.new_name(), sealed_key=sealed)
     artefact.save(force_insert=True)
@@ -128,75 +126,59 @@ def open_epoch(
     return epoch, artefact
 
 
-def claim(*, epoch: Epoch) -> Context:
-    """What the bytes of an epoch are bound to; under any other claim they do not open."""
-    track = epoch.track
-    return Context(epoch.tenant_id, track.recording_id, track.participant, track.source, epoch.pk, bytes(epoch.entry_hash))
+def kept(*, artefact: Artefact, kept_until_us: int | None = None) -> Kept:
+    """What is stored of a journal, by its whole records; nothing when it was never begun, or lies on another machine.
 
-
-def kept(*, artefact: Artefact) -> Kept:
-    """What is stored of a journal, by its whole records; nothing when it was never begun, or lies on another machine."""
+    Records that end after `kept_until_us` (microseconds since the recording's start) do not count: they had to go and could not be cut off.
+    """
     try:
         with storage.store().open(artefact.object_name) as file:
             found = journal.heads(file)
-            data = [head for head in found.records if head.type == journal.DATA]
+            data = [head for head in found.records if head.type == journal.DATA and (kept_until_us is None or head.end_us <= kept_until_us)]
             return Kept(file.seek(0, 2), sum(head.duration_us for head in data) // 1000, found.complete)
     except FileNotFoundError:
         return Kept()
 
 
 @transaction.atomic
-def close_epoch(*, epoch: Epoch, cut: str, complete: bool, size: int, stored_ms: int = 0, by: Actor, at: datetime) -> Epoch:
+def close_epoch(
+    *,
+    epoch: Epoch,
+    cut: str,
+    complete: bool,
+    size: int,
+    stored_ms: int = 0,
+    kept_until_us: int | None = None,
+    by: Actor,
+    at: datetime,
+) -> Epoch:
     """The stretch is over: `cut` says why, `complete` whether its END was sealed. Safe to run twice. Entry: `epoch.closed`.
 
-    Without END the recording is marked incomplete. An epoch that was never begun (`cut` "unused") loses its key at once.
+    Without END, or with records that may not be kept although the file still holds them (those that end after `kept_until_us`), the
+    recording is marked incomplete. An epoch that was never begun (`cut` "unused") loses its key at once.
     """
     epoch = Epoch.objects.select_for_update(no_key=True, of=("self",)).select_related("track__recording").get(pk=epoch.pk)
     if epoch.closed_at is not None:
         return epoch
     unused = cut == "unused"
-    epoch.closed_at, epoch.cut, epoch.complete = at, cut, complete or unused
-    epoch.save(update_fields=["closed_at", "cut", "complete"])
+    epoch.closed_at, epoch.cut, epoch.kept_until_us = at, cut, kept_until_us
+    epoch.complete = unused or (complete and kept_until_us is None)
+    epoch.save(update_fields=["closed_at", "cut", "complete", "kept_until_us"])
     artefact = queries.journal(epoch)
     if unused:
-        _shred([artefact])
+        vault.shred([artefact])
     elif artefact.state == Artefact.State.WRITING:
         artefact.state, artefact.size = Artefact.State.READY, size
         artefact.save(update_fields=["state", "size"])
     if not epoch.complete:
         Recording.objects.filter(pk=epoch.track.recording_id).update(incomplete=True)
+    if epoch.track.recording.state == State.FINALISING:
+        finishing.promise(recording=epoch.track.recording)
     facts = {"recording": epoch.track.recording_id, "person": epoch.track.person_id, "cut": cut, "complete": bool(epoch.complete)}
+    if kept_until_us is not None:
+        facts["kept_until_us"] = kept_until_us
     log.record("epoch.closed", on=epoch, by=by, at=at, **facts, stored_ms=stored_ms)
     return epoch
-
-
-@transaction.atomic
-def redact(*, person: Person, by: Actor, at: datetime) -> int:
-    """Forget what was captured of a person: with the commit it is restricted, then its keys and objects go. Returns how many objects.
-
-    What is being captured at this moment is left to the worker: only it closes an epoch. Safe to run twice; keys and objects that
-    a crash leaves are swept. Entry, where anything was left to forget: `person.redacted`.
-    """
-    found = list(queries.artefacts_of(person).exclude(state__in=(Artefact.State.SHREDDED, Artefact.State.WRITING)))
-    if not found:
-        return 0
-    _shred(found)
-    log.record("person.redacted", on=person, by=by, at=at, objects=len(found))
-    return len(found)
-
-
-def _shred(artefacts: Iterable[Artefact]) -> None:
-    """Take the keys out of the rows now, and out of the key store with the objects once that is committed."""
-    for artefact in artefacts:
-        key, artefact.sealed_key, artefact.state = artefact.sealed_key, None, Artefact.State.SHREDDED
-        artefact.save(update_fields=["sealed_key", "state"])
-        transaction.on_commit(partial(_forget, key, artefact.object_name))
-
-
-def _forget(key: UUID | None, name: str) -> None:
-    if key is not None:
-        port.destroy(sealed_key_ids=[key])
-    storage.store().delete(name)
 
 
 def _locked(recording_id: UUID) -> Recording:

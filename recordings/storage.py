@@ -10,6 +10,7 @@ import re
 import secrets
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -17,6 +18,19 @@ from django.conf import settings
 
 NAME = re.compile(r"[0-9a-f]{32}")
 SUFFIX = ".journal"
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One thing that lies in the store, whether or not we put it there: its name as it stands, and whether it lies among finished objects."""
+
+    name: str
+    finished: bool
+    path: Path
+
+    def open(self) -> BinaryIO:
+        """To read it. Raises FileNotFoundError when it has gone since, OSError for what is no file."""
+        return self.path.open("rb")
 
 
 class Store(Protocol):
@@ -28,6 +42,15 @@ class Store(Protocol):
     def open(self, name: str) -> BinaryIO:
         """A journal to read. Raises FileNotFoundError."""
 
+    def sync(self, name: str) -> None:
+        """Return when everything written to the journal is on the disk. Raises FileNotFoundError."""
+
+    def create_object(self, name: str) -> BinaryIO:
+        """A finished object, unbuffered, to write; what a broken try left under this name is replaced."""
+
+    def open_object(self, name: str) -> BinaryIO:
+        """A finished object to read. Raises FileNotFoundError."""
+
     def quiet_for(self, name: str) -> float | None:
         """Seconds since the journal was last written; None when it is not here."""
 
@@ -36,6 +59,9 @@ class Store(Protocol):
 
     def names(self) -> Iterator[str]:
         """Every name that has a journal or an object here."""
+
+    def listing(self) -> Iterator[Listed]:
+        """Everything that lies here, for proof: also what has no name of ours."""
 
 
 def new_name() -> str:
@@ -58,6 +84,24 @@ class FileStore:
     def open(self, name: str) -> BinaryIO:
         return self._journal(name).open("rb")
 
+    def sync(self, name: str) -> None:
+        for path in (self._journal(name), self._spool):  # the file, and the folder that names it
+            handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+
+    def create_object(self, name: str) -> BinaryIO:
+        path = self._object(name)
+        self._objects.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        return os.fdopen(handle, "w+b", buffering=0)
+
+    def open_object(self, name: str) -> BinaryIO:
+        return self._object(name).open("rb")
+
     def quiet_for(self, name: str) -> float | None:
         try:
             return max(0.0, time.time() - self._journal(name).stat().st_mtime)
@@ -66,17 +110,30 @@ class FileStore:
 
     def delete(self, name: str) -> None:
         self._journal(name).unlink(missing_ok=True)
-        (self._objects / name).unlink(missing_ok=True)
+        self._object(name).unlink(missing_ok=True)
 
     def names(self) -> Iterator[str]:
         for folder in (self._spool, self._objects):
             if folder.is_dir():
                 yield from (name for path in folder.iterdir() if NAME.fullmatch(name := path.name.removesuffix(SUFFIX)))
 
+    def listing(self) -> Iterator[Listed]:
+        for folder, finished in ((self._spool, False), (self._objects, True)):
+            if folder.is_dir():
+                for path in sorted(folder.iterdir()):
+                    yield Listed(path.name if finished else path.name.removesuffix(SUFFIX), finished, path)
+
     def _journal(self, name: str) -> Path:
-        if not NAME.fullmatch(name):
-            raise ValueError("not a name of ours")
-        return self._spool / f"{name}{SUFFIX}"
+        return self._spool / f"{_checked(name)}{SUFFIX}"
+
+    def _object(self, name: str) -> Path:
+        return self._objects / _checked(name)
+
+
+def _checked(name: str) -> str:
+    if not NAME.fullmatch(name):
+        raise ValueError("not a name of ours")
+    return name
 
 
 def store() -> Store:

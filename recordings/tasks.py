@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from uuid import UUID
 
 from celery import shared_task
 from django.utils import timezone
 
 from tenants import jobs, scope
 from tenants.keys import port
-from tenants.models import Tenant
+from tenants.models import Person, Tenant
 
-from . import queries, services, storage
+from . import finishing, forgetting, queries, services, storage
 from .models import Epoch
 
 SILENCE = timedelta(seconds=30)  # after a lease: a worker that lives has closed its epochs itself by then
@@ -21,7 +22,9 @@ ORPHAN = timedelta(minutes=10)  # longer than any transaction that seals a key
 
 @shared_task(name="recordings.sweep")
 def sweep() -> None:
-    """Stop recordings whose call has ended, close what lost workers left open, forget keys and objects without an owner.
+    """Stop recordings whose call has ended, close what lost workers left open, take finishing and erasures on.
+
+    Forget keys and objects without an owner.
 
     Safe to run twice, and at the same time.
     """
@@ -37,20 +40,60 @@ def sweep_tenant(tenant: Tenant) -> None:
             services.stop(recording=recording, by=by, at=at)
         for epoch in queries.left_open(SILENCE):
             _close_left_open(epoch)
+        for person, recording in queries.to_forget():
+            forgetting.expire(person=person, recording=recording, by=by, at=at)
+            forgetting.complete(person=person, recording=recording, by=by, at=at)
+        for recording in queries.to_finish(at):
+            finishing.advance(recording=recording, by=by, at=at)
         orphans, gone = queries.orphan_keys(tenant, at - ORPHAN), queries.shredded(list(storage.store().names()))
     port.destroy(sealed_key_ids=orphans)
     for name in gone:
         storage.store().delete(name)
 
 
+@jobs.tenant_task("recordings.finalise")
+def finalise(*, recording_id: str) -> None:
+    """Take a stopped recording one step on. Safe to run twice."""
+    recording = queries.recording(UUID(recording_id))
+    if recording is not None:
+        finishing.advance(recording=recording, by=jobs.actor("recordings-finish"), at=timezone.now())
+
+
+@jobs.tenant_task("recordings.finish")
+def finish(*, recording_id: str, participant_id: str) -> None:
+    """Write the playback files of one participant. Safe to run twice."""
+    recording = queries.recording(UUID(recording_id))
+    if recording is not None:
+        by, at = jobs.actor("recordings-finish"), timezone.now()
+        finishing.finish(recording=recording, participant_id=UUID(participant_id), by=by, at=at)
+
+
+@jobs.tenant_task("recordings.redact")
+def redact(*, person_id: str, recording_id: str) -> None:
+    """Forget what was captured of a person in a recording. Safe to run twice; what is still captured or held is left to the sweep."""
+    person, recording = Person.objects.filter(pk=person_id).first(), queries.recording(UUID(recording_id))
+    if person is not None and recording is not None:
+        forgetting.redact(person=person, recording=recording, by=jobs.actor("recordings-redact"), at=timezone.now())
+
+
 def _close_left_open(epoch: Epoch) -> None:
-    """Close it at the last whole record of its journal; one that is still being written is left for the next sweep."""
+    """Close it at the last whole record of its journal; one that is still being written is left for the next sweep.
+
+    Nobody was there to apply a withdrawal: what was stored after the decision does not count (D25).
+    """
     artefact = queries.journal(epoch)
     quiet = storage.store().quiet_for(artefact.object_name)
     if quiet is not None and quiet < QUIET:
         return
-    kept = services.kept(artefact=artefact)
-    by, at = jobs.actor("recordings-sweep"), timezone.now()
+    until = queries.permitted_until_us(epoch)
+    kept = services.kept(artefact=artefact, kept_until_us=until)
     services.close_epoch(
-        epoch=epoch, cut="worker-lost", complete=kept.complete, size=kept.size, stored_ms=kept.stored_ms, by=by, at=at
+        epoch=epoch,
+        cut="worker-lost",
+        complete=kept.complete,
+        size=kept.size,
+        stored_ms=kept.stored_ms,
+        kept_until_us=until,
+        by=jobs.actor("recordings-sweep"),
+        at=timezone.now(),
     )

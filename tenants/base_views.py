@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from typing import Any, ClassVar, TypeVar
 
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.middleware.csrf import CsrfViewMiddleware
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from django.views.generic import TemplateView
+from drf_spectacular.utils import OpenApiParameter
 from drf_standardized_errors.formatter import ExceptionFormatter
 from drf_standardized_errors.handler import exception_handler
 from drf_standardized_errors.types import ErrorResponse
-from rest_framework import exceptions
+from rest_framework import exceptions, fields
 from rest_framework.authentication import BaseAuthentication
+from rest_framework.parsers import JSONParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import Serializer
@@ -25,6 +29,10 @@ from .models import Membership, Person, Tenant
 from .permissions import Actor
 
 T = TypeVar("T")
+BODY_LIMIT = 64 * 1024  # bytes of an API request
+PAGE = 100  # entries of one answer
+MOST_OFFSET = 1_000_000
+OFFSET = OpenApiParameter("offset", {"type": "integer", "minimum": 0, "maximum": MOST_OFFSET}, description="How many to skip.")
 
 
 class Page(TemplateView):
@@ -81,12 +89,24 @@ class ActorAuthentication(BaseAuthentication):
             raise exceptions.PermissionDenied(_("The CSRF token is missing or wrong."), code="csrf")
 
 
+class SmallJSONParser(JSONParser):
+    """JSON of at most `BODY_LIMIT` bytes; more is refused before it is understood."""
+
+    def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
+        whole = stream.read(BODY_LIMIT + 1)
+        if len(whole) > BODY_LIMIT:
+            raise RefusedError(Refused("body-too-large", 413, limit=BODY_LIMIT))
+        return super().parse(BytesIO(whole), media_type, parser_context)
+
+
 class Endpoint(APIView):
     """A REST endpoint: one ability for each method, nested Input and Output serializers, refusals as RFC 9457 problems."""
 
     ability: ClassVar[str | dict[str, str]]
     authentication_classes = (ActorAuthentication,)
+    parser_classes = (SmallJSONParser,)
     Input: type[Serializer[Any]]
+    Asked: type[Serializer[Any]]
     Output: type[Serializer[Any]]
 
     @property
@@ -102,6 +122,32 @@ class Endpoint(APIView):
         form = self.Input(data=request.data)
         form.is_valid(raise_exception=True)
         return dict(form.validated_data)
+
+    def wanted(self, request: Request) -> dict[str, Any]:
+        """The validated query, by the endpoint's `Asked`. Raises as `asked`; a parameter that the endpoint does not know is refused too."""
+        form = self.Asked(data=request.query_params.dict())
+        unknown = sorted(set(request.query_params) - set(form.fields))
+        if unknown:
+            raise exceptions.ValidationError({name: _("There is no such parameter.") for name in unknown})
+        form.is_valid(raise_exception=True)
+        return dict(form.validated_data)
+
+    def paged(self, found: QuerySet[Any], offset: int) -> Response:
+        """At most `PAGE` of them from `offset` on, by the endpoint's `Output`."""
+        some = list(found[offset : offset + PAGE + 1])
+        return Response(self.Output({"results": some[:PAGE], "next_offset": offset + PAGE if len(some) > PAGE else None}).data)
+
+
+class Offset(Serializer[Any]):
+    """The query of every list."""
+
+    offset = fields.IntegerField(min_value=0, max_value=MOST_OFFSET, default=0)
+
+
+class Following(Serializer[Any]):
+    """The end of every list: what to ask for next, or null."""
+
+    next_offset = fields.IntegerField(allow_null=True)
 
 
 class RefusedError(exceptions.APIException):
@@ -136,11 +182,18 @@ class ProblemFormatter(ExceptionFormatter):
         }
 
 
-def problem(status: int, code: str) -> HttpResponse:
-    """An RFC 9457 body for refusals that no endpoint has seen yet."""
-    titles = {401: gettext("A valid API key or session is needed."), 403: gettext("This API key has no scope for that."), 404: gettext("Not found.")}
+def problem(status: int, code: str, *, wait: int = 0) -> HttpResponse:
+    """An RFC 9457 body for refusals that no endpoint has seen yet; `wait` are the seconds after which to ask again."""
+    titles = {
+        401: gettext("A valid API key or session is needed."),
+        403: gettext("This API key has no scope for that."),
+        404: gettext("Not found."),
+        429: gettext("There were too many tries in a short time."),
+    }
     body = {"type": "about:blank", "title": titles[status], "status": status, "code": code}
     response = JsonResponse(body, status=status, content_type="application/problem+json")
     if status == 401:
         response["WWW-Authenticate"] = 'Bearer realm="cleac"'
+    if wait:
+        response["Retry-After"] = str(wait)  # RFC 9110 section 10.2.3
     return response

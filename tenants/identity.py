@@ -21,7 +21,7 @@ from django.utils import timezone
 from . import queries, scope
 from .credentials import hashed, parse_bearer
 from .models import ApiKey, GuestSession, LinkSecret, Membership, Person, Tenant
-from .permissions import PERSON, STRANGER, Actor
+from .permissions import PERSON, SIGNED_IN, STRANGER, Actor
 
 API = "/api/"
 STAFF_PAGES = "/t/"
@@ -95,7 +95,7 @@ def _by_session(request: HttpRequest, slug: str) -> Identity:
         return Identity()
     membership = scope.membership_of(request.user, slug)
     if membership is None:
-        return Identity("session", roles=frozenset())
+        return Identity("session", roles=frozenset({SIGNED_IN}))
     actor = Actor("person", str(membership.person_id), str(membership.tenant_id))
     return Identity("session", actor, frozenset({membership.role}), membership.tenant, membership)
 
@@ -157,8 +157,19 @@ def standing_of(cookie: Cookie, tenant: Tenant) -> Standing | None:
     return Standing(Actor("person", str(membership.person_id), str(tenant.pk)), membership.role)
 
 
+class _Held(dict[str, Any]):
+    """What a session holds, for a socket. The session itself belongs to the page, whose next request ends or renews it; a look writes nothing."""
+
+    def flush(self) -> None:
+        """The session is worth nothing any more."""
+        self.clear()
+
+    def cycle_key(self) -> None:
+        """A new key could not be told to the browser."""
+
+
 def _user_of(session_key: str) -> Any:
     """The user of a living staff session, by the same checks that a page request makes, or None."""
     store = import_module(settings.SESSION_ENGINE).SessionStore(session_key)
-    user: Any = auth.get_user(SimpleNamespace(session=store))  # type: ignore[arg-type]  # reason: it reads the session and nothing else
+    user: Any = auth.get_user(SimpleNamespace(session=_Held(store.load())))  # type: ignore[arg-type]  # reason: all that it uses
     return user if user.is_authenticated else None

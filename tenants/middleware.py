@@ -84,7 +84,9 @@ def ability_of(view: Any, request: HttpRequest) -> str | None:
     owner = getattr(view, "view_class", None) or getattr(view, "cls", None) or view
     ability = getattr(owner, "ability", None)
     if isinstance(ability, dict):
-        ability = ability.get("GET" if request.method in ("HEAD", "OPTIONS") else request.method)
+        method = "GET" if request.method in ("HEAD", "OPTIONS") else str(request.method)
+        # What the view has no handler for is answered by the view, with 405, to whoever may do anything here at all.
+        ability = ability.get(method) if method in ability or hasattr(owner, method.lower()) else next(iter(ability.values()))
     if ability is None and request.resolver_match is not None:
         ability = EXTERNAL_ROUTES.get(request.resolver_match.url_name or "")
     return ability

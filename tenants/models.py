@@ -181,9 +181,13 @@ class TenantKey(models.Model):
 
 
 class SealedKey(models.Model):
-    """One data key, sealed to its tenant. Deleting the row is what makes the bytes under it unreadable."""
+    """One data key, sealed to its tenant. Deleting the row is what makes the bytes under it unreadable.
+
+    `holder` says what kind of row names it, in another database: only the sweep of that kind may find that nothing does any more.
+    """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     tenant_id = models.UUIDField(db_index=True)
+    holder = models.CharField(max_length=12)
     sealed = models.BinaryField()
     created_at = models.DateTimeField()

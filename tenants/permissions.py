@@ -11,8 +11,9 @@ from typing import Protocol
 
 OWNER, ADMIN, HOST, MEMBER, DPO, AUDITOR = "owner", "admin", "host", "member", "dpo", "auditor"
 PERSON, STRANGER, OPERATOR = "person", "stranger", "operator"
+SIGNED_IN = "signed-in"  # anyone with an account, whether or not some tenant counts them among its people
 STAFF = frozenset({OWNER, ADMIN, HOST, MEMBER, DPO, AUDITOR})
-EVERYBODY = STAFF | {PERSON, STRANGER, OPERATOR}
+EVERYBODY = STAFF | {PERSON, STRANGER, OPERATOR, SIGNED_IN}
 ROLES = EVERYBODY
 
 ABILITIES: dict[str, frozenset[str]] = {
@@ -20,8 +21,8 @@ ABILITIES: dict[str, frozenset[str]] = {
     "health.see": EVERYBODY,
     "api.schema": EVERYBODY,
     "account.sign_in": EVERYBODY,
-    "account.manage": STAFF | {OPERATOR},
-    "home.see": STAFF | {OPERATOR},
+    "account.manage": frozenset({SIGNED_IN}),
+    "home.see": frozenset({SIGNED_IN}),
     "tenant.see": STAFF,
     "link.open": EVERYBODY,
     "meeting.join": frozenset({PERSON}),
@@ -33,6 +34,14 @@ ABILITIES: dict[str, frozenset[str]] = {
     "recordings.start": frozenset({OWNER, ADMIN, HOST}),
     "recordings.stop": frozenset({OWNER, ADMIN, HOST}),
     "recordings.see": frozenset({OWNER, ADMIN, HOST}),
+    "recordings.play": frozenset({OWNER, ADMIN, HOST}),
+    "mine.see": STAFF | {PERSON},
+    "overview.see": frozenset({OWNER, ADMIN, DPO}),
+    "customers.see": frozenset({OWNER, ADMIN, HOST, DPO}),
+    "decisions.see": frozenset({OWNER, ADMIN, DPO}),
+    "requests.see": frozenset({OWNER, DPO}),
+    "requests.write": frozenset({OWNER, DPO}),
+    "dpo.see": frozenset({OWNER, DPO}),
 }
 
 # Routes of libraries carry no ability of their own; a route that is neither here nor of ours is refused.
@@ -61,6 +70,9 @@ SCOPES: dict[str, frozenset[str]] = {
     "meetings:write": frozenset({"meetings.write"}),
     "recordings:read": frozenset({"recordings.see"}),
     "recordings:write": frozenset({"recordings.start", "recordings.stop"}),
+    "decisions:read": frozenset({"decisions.see"}),
+    "requests:read": frozenset({"requests.see"}),
+    "requests:write": frozenset({"requests.write"}),
 }
 
 

@@ -144,4 +144,4 @@ declare("tenants.OutboxRow", fields("id tenant task arguments due_at tries done_
 SEALED_TENANT = Field(Data.NONE, Purpose.RECORDING, Retention.TENANT, erase=Erase.DESTROY_KEY)
 SEALED_DATA = Field(Data.NONE, Purpose.RECORDING, Retention.RECORDING, erase=Erase.DESTROY_KEY)
 declare("tenants.TenantKey", fields("tenant_id wrapped created_at", SEALED_TENANT))
-declare("tenants.SealedKey", fields("id tenant_id sealed created_at", SEALED_DATA))
+declare("tenants.SealedKey", fields("id tenant_id holder sealed created_at", SEALED_DATA))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from uuid import UUID
 
-from django.db.models import QuerySet
+from django.db.models import Count, Q, QuerySet
 
 from .models import ApiKey, GuestSession, LinkSecret, Membership, OutboxRow, Person, Tenant, User
 
@@ -32,6 +32,26 @@ def key_by_hash(secret_hash: bytes) -> ApiKey | None:
 
 def owners_of(tenant_id: UUID) -> QuerySet[Membership]:
     return Membership.objects.filter(tenant_id=tenant_id, role=Membership.Role.OWNER)
+
+
+def tenants() -> list[tuple[Tenant, int]]:
+    """Every tenant by its slug, each with the number of its members."""
+    found = Tenant.objects.annotate(members=Count("memberships")).order_by("slug")
+    return [(tenant, tenant.members) for tenant in found]
+
+
+def tenant_by_slug(slug: str) -> Tenant | None:
+    return Tenant.objects.filter(slug=slug).first()
+
+
+def user_by_address(email: str) -> User | None:
+    """The account with this address, or None."""
+    return User.objects.filter(email__iexact=email).first()
+
+
+def membership(membership_id: UUID | str) -> Membership | None:
+    """With its tenant, user and person, or None. Inside the tenant's scope, which the person needs."""
+    return Membership.objects.select_related("tenant", "user", "person").filter(pk=membership_id).first()
 
 
 def membership_in(tenant: Tenant, user: User) -> Membership | None:
@@ -68,6 +88,11 @@ def links_to(subject_id: UUID) -> QuerySet[LinkSecret]:
 def guest_session_by_hash(token_hash: bytes) -> GuestSession | None:
     """The guest session whose token has this SHA-256, with its tenant and link, whatever its state, or None."""
     return GuestSession.objects.select_related("tenant", "link").filter(token_hash=token_hash).first()
+
+
+def links_alive_at(at: datetime) -> QuerySet[LinkSecret]:
+    """Links that were neither expired nor revoked at this time, those made later included."""
+    return LinkSecret.objects.filter(Q(revoked_at=None) | Q(revoked_at__gte=at), expires_at__gte=at)
 
 
 def links_of_person(person: Person) -> QuerySet[LinkSecret]:

@@ -1,29 +1,79 @@
-"""Writes of the house: people, personal links, guest sessions, roles. Each leaves its entry in the tenant's log.
+"""Writes of the house: tenants, members, people, personal links, guest sessions, roles. Each leaves its entry in the tenant's log.
 
-Called inside the tenant's scope, except `open_guest_session`: there the secret is what names the tenant.
+Called inside the tenant's scope, except `add_tenant`, and `open_guest_session`: there the secret is what names the tenant.
 """
 
 from __future__ import annotations
 
+import re
 import secrets
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from allauth.account.models import EmailAddress
 from django.contrib.sessions.models import Session
 from django.db import transaction
 
 from compliance import log
 
-from . import queries, scope
+from . import jobs, queries, scope
 from .credentials import hashed
 from .errors import Refused
-from .models import GuestSession, LinkSecret, Membership, OutboxRow, Person, User
+from .models import GuestSession, LinkSecret, Membership, OutboxRow, Person, Tenant, User
 from .permissions import Actor
 from .signals import send_access_changed
 
 SECRET_BYTES = 16  # 22 characters, 128 random bits
 TOKEN_BYTES = 32
 GUEST_SESSION = timedelta(hours=24)
+SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
+NAME_LENGTH = 120
+
+
+@transaction.atomic
+def add_tenant(*, slug: str, name: str, contact_email: str, by: Actor, at: datetime) -> Tenant:
+    """A new tenant. Its keys and notices come from rooms above: `cleac_site.founding`. Entry: `tenant.created`.
+
+    Raises Refused("slug-malformed"), Refused("name-malformed"), Refused("slug-taken", 409).
+    """
+    name = " ".join(name.split())
+    if not SLUG.fullmatch(slug):
+        raise Refused("slug-malformed")
+    if not 0 < len(name) <= NAME_LENGTH:
+        raise Refused("name-malformed")
+    tenant, made = Tenant.objects.get_or_create(slug=slug, defaults={"name": name, "contact_email": contact_email})
+    if not made:
+        raise Refused("slug-taken", 409)
+    with scope.entered(tenant):
+        log.record("tenant.created", on=tenant, by=by, at=at)
+    return tenant
+
+
+@transaction.atomic
+def add_member(*, name: str, email: str, role: str, by: Actor, at: datetime) -> Membership:
+    """Somebody with an account in the current tenant; `by` vouches for the address. Known accounts and people are taken as they are.
+
+    Safe to run twice: a member keeps the role. Entry: `membership.added`. Raises Refused("unknown-role").
+    """
+    if role not in Membership.Role.values:
+        raise Refused("unknown-role")
+    address = email.strip().lower()
+    user = queries.user_by_address(address) or User.objects.create_user(address)
+    EmailAddress.objects.get_or_create(user=user, email=address, defaults={"verified": True, "primary": True})
+    known = queries.membership_in(scope.current(), user)
+    if known is not None:
+        return known
+    person = add_person(name=name, email=address, by=by, at=at)
+    membership = Membership.objects.create(tenant=scope.current(), user=user, person=person, role=role)
+    log.record("membership.added", on=membership, by=by, at=at, person=person.pk, role=role)
+    return membership
+
+
+@transaction.atomic
+def invite_owner(*, membership: Membership, by: Actor, at: datetime) -> None:
+    """Promise the mail that tells an owner how to sign in. Entry: `membership.invited`."""
+    jobs.later("tenants.send_owner_mail", membership_id=membership.pk)
+    log.record("membership.invited", on=membership, by=by, at=at, person=membership.person_id)
 
 
 @transaction.atomic
@@ -72,6 +122,11 @@ def revoke_link(*, link: LinkSecret, stolen: bool = False, by: Actor, at: dateti
     send_access_changed(tenant_id=link.tenant_id, person_id=link.person_id)
     log.record("link.revoked", on=link, by=by, at=at, person=link.person_id, stolen=link.stolen)
     return link
+
+
+def forget_links(*, subject_id: UUID) -> int:
+    """Delete every link of the current tenant to what is deleted, with the sessions that it opened; returns how many rows."""
+    return LinkSecret.objects.filter(tenant=scope.current(), subject_id=subject_id).delete()[0]
 
 
 def open_guest_session(*, secret: str, at: datetime) -> tuple[GuestSession, str]:

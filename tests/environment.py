@@ -8,6 +8,11 @@ from __future__ import annotations
 import os
 import socket
 import tempfile
+from urllib.parse import urlsplit
+
+import pytest
+
+from cleac_site import backends
 
 
 def free_port() -> int:
@@ -16,7 +21,24 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-SERVER = os.environ.get("CLEAC_TEST_DATABASE_URL", "postgresql://postgres@127.0.0.1:5432/postgres")
+def as_tests(superuser: str) -> str:
+    """The address by which tests and their site sign in, as a role that row security holds for."""
+    found = backends.as_tests(superuser)
+    if found is None:
+        pytest.exit(f"{backends.TESTS_ROLE} cannot sign in on the server of CLEAC_TEST_DATABASE_URL, or that is no superuser's address", 1)
+    return found
+
+
+def own_part(redis: str) -> str:
+    """A database of Redis for each of the processes that share the work: no job of one's site may do what another's promised."""
+    parts = urlsplit(redis)
+    return parts._replace(path=f"/{int(parts.path.strip('/') or 0) + WORKER}").geturl()
+
+
+# Which of the processes this is that `-n` starts; without it there is one.
+WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+SUPERUSER = os.environ.get("CLEAC_TEST_DATABASE_URL", "postgresql://postgres@127.0.0.1:5432/postgres")  # for what only a superuser may look at
+SERVER = as_tests(SUPERUSER)
 WEB_PORT = free_port()
 
 os.environ.update(
@@ -25,8 +47,8 @@ os.environ.update(
     CLEAC_PUBLIC_URL=f"http://127.0.0.1:{WEB_PORT}",
     DATABASE_URL=SERVER,
     CLEAC_KEYS_DATABASE_URL=SERVER,
-    REDIS_URL=os.environ.get("CLEAC_TEST_REDIS_URL", "redis://127.0.0.1:6379/9"),
+    REDIS_URL=own_part(os.environ.get("CLEAC_TEST_REDIS_URL", "redis://127.0.0.1:6379/9")),
     DJANGO_SETTINGS_MODULE="cleac_site.settings",
     DJANGO_ALLOW_ASYNC_UNSAFE="true",
 )
-os.environ.setdefault("CLEAC_TEST_DATABASE_NAME", "test_cleac")
+os.environ["CLEAC_TEST_DATABASE_NAME"] = os.environ.get("CLEAC_TEST_DATABASE_NAME", "test_cleac") + (f"_{WORKER}" if WORKER else "")

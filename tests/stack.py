@@ -27,9 +27,9 @@ class Stack:
     logs: Path
 
 
-def address_of_tests(suffix: str = "") -> str:
+def address_of_tests(suffix: str = "", server: str = SERVER) -> str:
     """The address of the test database that pytest-django made on the server."""
-    return SERVER.rsplit("/", 1)[0] + "/" + os.environ["CLEAC_TEST_DATABASE_NAME"] + suffix
+    return server.rsplit("/", 1)[0] + "/" + os.environ["CLEAC_TEST_DATABASE_NAME"] + suffix
 
 
 def child_environment() -> dict[str, str]:

@@ -42,7 +42,7 @@ class CallConsumer(Socket):
         return self.seat
 
     async def started(self) -> None:
-        await self.tell(await in_thread(self._seat.act, welcome))
+        await self.tell(await in_thread(self._seat.look, welcome))
         self._pipe = await self._connected()
         self.watch(self._pump(self._pipe), "pipe")
         await self.looked()
@@ -85,7 +85,7 @@ class CallConsumer(Socket):
         await self.end(reason)
 
     async def looked(self) -> None:
-        waiting = await in_thread(self._seat.act, who_waits)
+        waiting = await in_thread(self._seat.look, who_waits)
         if waiting != self._waiting:
             self._waiting = waiting
             await self.tell(protocol.Waiting(waiting))
@@ -97,7 +97,7 @@ class CallConsumer(Socket):
     # Media: to the worker
 
     async def _to_worker(self, message: protocol.Message) -> None:
-        await in_thread(self._seat.act, may_speak)
+        await in_thread(self._seat.look, may_speak)
         if self._pipe is None or not self._pipe.send(protocol.written(message)):
             raise Gone("worker-lost")
 

@@ -44,7 +44,7 @@ class LobbyConsumer(Socket):
         await self._told(greeting.state)
 
     async def looked(self) -> None:
-        state, position = await in_thread(self._seat.act, standing)
+        state, position = await in_thread(self._seat.look, standing)
         if state == State.LOBBY and self._wants_in:
             # Another page of the same person was closed, and with it the wish to be let in.
             state, position = await in_thread(self._seat.act, ready)

@@ -57,6 +57,11 @@ class Seat:
         with scope.entered(self.tenant):
             return work(self._present())
 
+    def look(self, work: Callable[[Present], T]) -> T:
+        """As `act`, for work that only reads: no decision waits for it."""
+        with scope.reading(self.tenant):
+            return work(self._present())
+
     def _present(self) -> Present:
         standing = identity.standing_of(self.cookie, self.tenant)
         if standing is None or standing.role != self.role or (standing.link is not None and standing.link.revoked_at is not None):

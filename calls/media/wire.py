@@ -126,9 +126,7 @@ def control_token(key: bytes, *, address: str, now: float) -> str:
     return sign(key, Claims(CONTROL, address, int(now) + LIFETIME))
 
 
-def participant_token(
-    key: bytes, *, address: str, tenant: object, call: object, participant: object, fence: int, epoch: int, now: float
-) -> str:
+def participant_token(key: bytes, *, address: str, tenant: object, call: object, participant: object, fence: int, epoch: int, now: float) -> str:
     """Lets a web process open one participant's pipe to the worker at `address`. Ids may be UUIDs or their strings."""
     return sign(key, Claims(PARTICIPANT, address, int(now) + LIFETIME, str(tenant), str(call), str(participant), fence, epoch))
 

@@ -1,7 +1,7 @@
 """Every write to meetings and calls. Each leaves its entry, as the last statement of its transaction."""
 
-from .meetings import cancel, invite, invite_again, mail_sent, new_invitation_link, revoke_invitation, schedule
-from .sittings import admit, deny, end, enter_lobby, joined, leave, left, open_call, ready, remove, step_back, wake_pages
+from .meetings import cancel, expire_invitation, invite, invite_again, mail_sent, new_invitation_link, revoke_invitation, schedule
+from .sittings import admit, deny, end, enter_lobby, joined, leave, leave_unseen, left, open_call, ready, remove, step_back, wake_pages
 from .tickets import issue_ticket, use_ticket
 
 __all__ = [
@@ -10,11 +10,13 @@ __all__ = [
     "deny",
     "end",
     "enter_lobby",
+    "expire_invitation",
     "invite",
     "invite_again",
     "issue_ticket",
     "joined",
     "leave",
+    "leave_unseen",
     "left",
     "mail_sent",
     "new_invitation_link",

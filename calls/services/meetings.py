@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from django.conf import settings
 from django.db import transaction
 
-from compliance import log
+from compliance import holds, log
 from consent import queries as catalogue
 from tenants import jobs, scope
 from tenants import queries as house_queries
@@ -164,3 +164,19 @@ def _invitation(meeting: Meeting, person: Person, at: datetime) -> Invitation:
 
 def _locked_links(invitation: Invitation) -> list[LinkSecret]:
     return list(house_queries.links_to(invitation.pk).filter(person=invitation.person_id).select_for_update(no_key=True))
+
+
+@transaction.atomic
+def expire_invitation(*, invitation: Invitation, ended_before: datetime, by: Actor, at: datetime) -> bool:
+    """Delete an invitation that was never used and ended before then, with its links; whether it was this call's doing. Entry: `invitation.expired`.
+
+    Safe to run twice. Nothing happens while a hold stands on the person, or when somebody came with it after all.
+    """
+    locked_meeting(meeting=invitation.meeting)
+    found = queries.unused_invitations(ended_before=ended_before).filter(pk=invitation.pk).first()
+    if found is None or holds.is_held(found.person_id):
+        return False
+    house.forget_links(subject_id=found.pk)
+    Invitation.objects.filter(pk=found.pk).delete()
+    log.record("invitation.expired", on=invitation, by=by, at=at, meeting=invitation.meeting_id, person=invitation.person_id)
+    return True

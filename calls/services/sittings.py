@@ -7,7 +7,7 @@ participant, so that two steps cannot pass each other. Whoever has something ope
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from functools import partial
 from uuid import UUID
@@ -208,6 +208,19 @@ def leave(*, participant: Participant, by: Actor, at: datetime) -> Participant:
     _tell_everybody(participant.call)
     log.record("participant.left", on=participant, by=by, at=at, call=participant.call_id, person=participant.person_id)
     return participant
+
+
+@transaction.atomic
+def leave_unseen(*, call: Call, seen: Collection[UUID], by: Actor, at: datetime) -> list[Participant]:
+    """Whoever is written down as in the room and was not seen there goes, as by `leave`; returns them. Safe to run twice.
+
+    For the time after a worker died without a word: `seen` are the participants whose line the call's worker has had since.
+    """
+    call = Call.objects.select_for_update(no_key=True).get(pk=call.pk)
+    if call.state != Call.State.OPEN:
+        return []
+    gone = queries.participants(call).filter(state=State.JOINED).exclude(pk__in=list(seen))
+    return [leave(participant=participant, by=by, at=at) for participant in gone]
 
 
 @transaction.atomic

@@ -13,11 +13,13 @@ from django.db.migrations.executor import MigrationExecutor
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.utils import timezone
+from django.views.defaults import page_not_found
 from redis.exceptions import RedisError
 
 from cleac_site import demo
 from tenants import queries
-from tenants.base_views import Page, required
+from tenants.base_views import Page, problem, required
+from tenants.identity import API
 from tenants.models import Membership
 
 
@@ -35,7 +37,7 @@ class Front(Page):
 
 
 class Home(Page):
-    """Where a sign-in ends: straight into the only tenant, or a choice of tenants."""
+    """Where a sign-in ends: straight into the only tenant, a choice of tenants, or what to do when there is none."""
 
     ability = "home.see"
     template_name = "cleac_site/home.html"
@@ -44,14 +46,14 @@ class Home(Page):
         memberships = list(queries.memberships_of_user(required(request.user.pk)))
         if len(memberships) == 1:
             return redirect("tenant_home", slug=memberships[0].tenant.slug)
+        if not memberships:
+            return self.response_class(request, ["cleac_site/home_alone.html"], self.get_context_data(), using=self.template_engine)
         return self.render_to_response(self.get_context_data(memberships=memberships))
 
 
-class TenantHome(Page):
-    """The first staff page of a tenant."""
-
-    ability = "tenant.see"
-    template_name = "cleac_site/tenant_home.html"
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """What is at no address of ours: a problem for programs, a page for people."""
+    return problem(404, "not-found") if request.path.startswith(API) else page_not_found(request, exception)
 
 
 def demo_sign_in(request: HttpRequest, token: str) -> HttpResponse:

@@ -4,6 +4,8 @@ What must never happen here, and what holds it:
 - A key or an encryptor without a permit: a take asks for its epoch only under a permit of the newest view, the database asks the gate
   again before it makes a key, and when the key arrives permit, wish, track and confirmation are looked at once more in that turn.
 - A packet after the cut: the recorder is taken off its track in the turn of the loop in which the view arrives.
+- A withdrawal that comes with the end is missed: whoever leaves may have withdrawn a moment before. The recorder is taken off at once,
+  but END is sealed only under a view that was read after that, and is cut back by it.
 - Capture on old knowledge: what was not confirmed for `CONFIRMED_WITHIN` seconds ends, and keeps only what was confirmed.
 - A mark that says more than the writer does: marks are computed from what was stored.
 """
@@ -18,7 +20,7 @@ from datetime import UTC, datetime
 from functools import partial
 from uuid import UUID
 
-from calls.media.orders import Answer, CallView, Lost, Order, Outcome
+from calls.media.orders import Answer, CallView, Look, Lost, Order, Outcome
 from calls.media.room import Member
 from calls.media.worker import Worker
 
@@ -31,6 +33,7 @@ CONFIRMED_WITHIN = 5.0  # seconds (D19)
 AT_ONCE = 1.0  # seconds from a decision to the reading that found it: it was learnt by its note (D25)
 TICK = 0.1
 PAUSE = 2.0  # seconds before a track that could not be captured is tried again
+FAULTY = "faulty"  # what a sink that raised is told (`calls.media.sink`)
 
 log = logging.getLogger(__name__)
 
@@ -50,13 +53,26 @@ class Capture:
         self._timer = asyncio.get_running_loop().call_later(TICK, self.start)
         self.tick()
 
+    async def drain(self, cut: str) -> None:
+        """Take everything off its track now, and `stop` when each end is confirmed and written down; waits `CONFIRMED_WITHIN` at most."""
+        self._stopped = True
+        until = self._clock() + CONFIRMED_WITHIN
+        for call in list(self._calls.values()):
+            for take in list(call.takes.values()):
+                if take.recorder is not None:
+                    self._take_off(call, take, cut)
+            self._show(call)
+        while self._clock() < until and any(call.takes or call.ending or call.closing for call in self._calls.values()):
+            await asyncio.sleep(TICK)
+        self.stop(cut)
+
     def stop(self, cut: str) -> None:
-        """Close every epoch; nothing is captured afterwards."""
+        """Close every epoch without another view; nothing is captured afterwards."""
         self._stopped = True
         if self._timer is not None:
             self._timer.cancel()
         for call in list(self._calls.values()):
-            self._end_all(call, cut)
+            self._end_all(call, cut, self._last_known(call))
 
     # What the database says
 
@@ -75,7 +91,7 @@ class Capture:
         call, room = self._calls.get(view.call_id), self._worker.room(view.call_id)
         if view.ended and call is not None:
             self._follow(call, view)
-            self._end_all(call, "ended")
+            self._end_all(call, "ended", self._last_known(call))
             self._say(call)
             del self._calls[view.call_id]
             return
@@ -90,11 +106,13 @@ class Capture:
         self._look(call)
 
     def _follow(self, call: Followed, view: CallView) -> None:
-        """The newest view counts from here on; whoever lost a permit by it is cut off now, and told."""
+        """The newest view counts from here on; whoever lost a permit by it is cut off now, and told. Ends that waited for it are sealed."""
         before, call.view = call.view, view
-        for take in list(call.takes.values()):
-            if call.still(take) == "withdrawn":
+        for take in [*call.takes.values(), *call.ending]:
+            if not call.permitted(take):
                 self._end(call, take, "withdrawn", self._last_permitted(take, before, view))
+            elif take.off_at is not None and take.off_at <= view.read_at:
+                self._end(call, take, take.cut)
         for member in list(call.room.members.values()):
             had, has = before.permits.get(member.person_id, {}), view.permits.get(member.person_id, {})
             for source in had.keys() - has.keys():
@@ -112,6 +130,13 @@ class Capture:
         if age is None:
             return before.read_at
         return None if age <= AT_ONCE else view.read_at - age
+
+    def _last_known(self, call: Followed) -> float | None:
+        """The moment after which nothing may be kept where no further view will come; None when the newest is so young that whatever
+        was decided since counts as learnt at once.
+        """
+        read_at = call.view.read_at
+        return None if self._clock() - read_at <= AT_ONCE else read_at
 
     def _lose(self, call_id: str) -> None:
         """The call is not ours any more: of what was not confirmed nothing is kept."""
@@ -143,11 +168,10 @@ class Capture:
             file = storage.store().create(opened.object_name)
         except OSError as error:
             log.error("a journal could not be begun (%s)", error.strerror)
-            self._fail(call, take, "unused")
+            self._fail(call, take)
+            self._end(call, take, "unused")
             return
-        take.recorder = Recorder(
-            file, opened.data_key, opened.context, started=started, ask_for_key_frame=ask_for_key_frame, clock=self._clock
-        )
+        take.recorder = Recorder(file, opened.data_key, opened.context, started=started, ask_for_key_frame=ask_for_key_frame, clock=self._clock)
         call.room.tap(*take.place, take.recorder)
         self._show(call)
 
@@ -178,22 +202,31 @@ class Capture:
     def _look(self, call: Followed) -> None:
         now = self._clock()
         if not self._confirmed(call):
-            for take in list(call.takes.values()):
+            for take in [*call.takes.values(), *call.ending]:
                 if take.recorder is not None:
-                    call.faults.add(take.place)
+                    if take.off_at is None:
+                        call.faults.add(take.place)
                     self._end(call, take, "unconfirmed", call.view.read_at)
-        for take in list(call.takes.values()):
-            if take.recorder is None:
-                continue
-            if cut := call.still(take):
-                self._end(call, take, cut)
-                continue
-            take.recorder.tick(now)
-            if take.recorder.fault or take.recorder.ended is not None:
-                self._fail(call, take, "fault")
+        for take in [*call.takes.values(), *call.ending]:
+            if take.recorder is not None:
+                take.recorder.tick(now)
+                if take.off_at is None:
+                    self._check(call, take, take.recorder)
         if self._confirmed(call) and not self._stopped:
             self._begin(call, now)
         self._show(call)
+
+    def _check(self, call: Followed, take: Take, recorder: Recorder) -> None:
+        """Take it off its track when it may not or cannot go on. That a track has ended is no fault."""
+        cut = call.still(take)
+        if not cut and (recorder.fault or recorder.ended == FAULTY):
+            self._fail(call, take)
+            cut = "fault"
+        elif not cut and recorder.ended is not None:
+            call.retry_at[take.place] = self._clock() + PAUSE
+            cut = recorder.ended
+        if cut:
+            self._take_off(call, take, cut)
 
     def _confirmed(self, call: Followed) -> bool:
         at = self._worker.confirmed_at(call.view.call_id)
@@ -214,29 +247,45 @@ class Capture:
 
     # The end of a take
 
-    def _end_all(self, call: Followed, cut: str, keep_until: float | None = None) -> None:
-        for take in list(call.takes.values()):
+    def _end_all(self, call: Followed, cut: str, keep_until: float | None) -> None:
+        for take in [*call.takes.values(), *call.ending]:
             self._end(call, take, cut, keep_until)
 
-    def _fail(self, call: Followed, take: Take, cut: str) -> None:
+    def _fail(self, call: Followed, take: Take) -> None:
         call.faults.add(take.place)
         call.retry_at[take.place] = self._clock() + PAUSE
-        self._end(call, take, cut)
+
+    def _take_off(self, call: Followed, take: Take, cut: str) -> None:
+        """Off the track in this turn. END waits for a view that was read after now, which is asked for at once."""
+        self._off(call, take, cut)
+        call.ending.append(take)
+        self._ask(Look(call.view.call_id))
+
+    def _off(self, call: Followed, take: Take, cut: str) -> float:
+        """No packet enters from here on; returns since when. Harmless for what is off already."""
+        if take.off_at is None:
+            del call.takes[take.place]
+            take.off_at, take.cut = self._clock(), cut
+            if take.recorder is not None:
+                call.room.untap(*take.place, take.recorder)
+                take.recorder.closed(cut)
+        elif take in call.ending:
+            call.ending.remove(take)
+        return take.off_at
 
     def _end(self, call: Followed, take: Take, cut: str, keep_until: float | None = None) -> None:
         """Off the track, END, key dropped, in this turn; the database is told. `keep_until`: whole records that end later go."""
-        del call.takes[take.place]
-        recorder, now = take.recorder, self._clock()
+        at, recorder, kept_until_us = self._off(call, take, cut), take.recorder, None
         if recorder is not None:
-            call.room.untap(*take.place, recorder)
             if keep_until is None:
-                recorder.stop(cut, now)
+                recorder.stop(cut, at)
             else:
-                recorder.abandon(keep_until, cut, now)
-            take.recorder = None
+                recorder.abandon(keep_until, cut, at)
+            take.recorder, kept_until_us = None, recorder.kept_until_us
         if take.epoch_id is not None:
             call.closing[take.epoch_id] = take.place
-            self._ask(CloseEpoch(call.view.call_id, call.view.fence, UUID(call.view.tenant_id), take.epoch_id, cut))
+            whose = (call.view.call_id, call.view.fence, UUID(call.view.tenant_id))
+            self._ask(CloseEpoch(*whose, take.epoch_id, cut, kept_until_us))
 
     # What is shown
 
@@ -246,7 +295,7 @@ class Capture:
         call, now = self._calls.get(view.call_id), self._clock()
         if call is None or call.room is not member.room:
             return decided
-        busy = [*call.takes, *call.closing.values(), *call.faults]
+        busy = [*call.takes, *(take.place for take in call.ending), *call.closing.values(), *call.faults]
         for place in [place for place in busy if place[0] == member.participant]:
             decided[place[1]] = call.mark(place, decided.get(place[1], "undecided"), now)
         return decided

@@ -40,11 +40,12 @@ class OpenEpoch(Errand):
 
 @dataclass(frozen=True)
 class CloseEpoch(Errand):
-    """A stretch is over; its journal says how much it holds."""
+    """A stretch is over; its journal says how much it holds. Of what it holds, records that end after `kept_until_us` had to go and could not."""
 
     tenant_id: UUID
     epoch_id: UUID
     cut: str
+    kept_until_us: int | None = None
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,10 @@ Place = tuple[str, str]  # participant, source
 
 @dataclass(eq=False)
 class Take:
-    """One track under one decision. Without a recorder it waits for its epoch, and neither key nor encryptor exists on this side."""
+    """One track under one decision. Without a recorder it waits for its epoch, and neither key nor encryptor exists on this side.
+
+    Once off its track (`off_at`, seconds of capture's clock, for the reason `cut`) nothing enters; END waits for a view read after that.
+    """
 
     participant: str
     person_id: str
@@ -29,6 +32,8 @@ class Take:
     decision_id: UUID
     recorder: Recorder | None = None
     epoch_id: UUID | None = None
+    off_at: float | None = None
+    cut: str = ""
 
     @property
     def place(self) -> Place:
@@ -43,6 +48,7 @@ class Followed:
     room: Room
     started: dict[UUID, float] = field(default_factory=dict)
     takes: dict[Place, Take] = field(default_factory=dict)
+    ending: list[Take] = field(default_factory=list)
     closing: dict[UUID, Place] = field(default_factory=dict)
     faults: set[Place] = field(default_factory=set)
     retry_at: dict[Place, float] = field(default_factory=dict)
@@ -58,10 +64,14 @@ class Followed:
         found = self.view.permits.get(person_id, {}).get(source)
         return found if isinstance(found, Permit) else None
 
+    def permitted(self, take: Take) -> bool:
+        """Does the decision that it was begun under stand by the newest view?"""
+        permit = self.permit(take.person_id, take.source)
+        return permit is not None and permit.decision_id == take.decision_id
+
     def still(self, take: Take) -> str:
         """Why this take may not go on by the newest view and the room; empty when it may."""
-        permit = self.permit(take.person_id, take.source)
-        if permit is None or permit.decision_id != take.decision_id:
+        if not self.permitted(take):
             return "withdrawn"
         if self.wish is None or self.wish.recording_id != take.recording_id:
             return "stopped"
@@ -80,7 +90,7 @@ class Followed:
                 return "starting"
             if now - stored <= STORED_WITHIN:
                 return "captured"
-        if place in self.closing.values():
+        if place in self.closing.values() or any(ending.place == place for ending in self.ending):
             return "stopping"
         if place in self.faults:
             return "fault"

@@ -18,15 +18,16 @@ from ..models import SealedKey, TenantKey
 from . import wrapping
 
 
-def seal(*, tenant_id: UUID, key: bytes, context: bytes) -> UUID:
+def seal(*, tenant_id: UUID, key: bytes, context: bytes, holder: str) -> UUID:
     """Store a data key sealed to its tenant and claim; returns the id to name it by. The tenant's key is made on first use.
 
+    `holder` is the kind of row that will name it ("artefact"): whoever sweeps that kind destroys keys that no such row names.
     Raises `Refused("keys-locked", 503)` when the master key is not the one that the tenant's key was wrapped with.
     """
     row_id = uuid.uuid4()
     tenant_key = _tenant_key(tenant_id)
     sealed = wrapping.seal_data_key(tenant_key, key, tenant_id=tenant_id, row_id=row_id, context=context)
-    SealedKey.objects.create(id=row_id, tenant_id=tenant_id, sealed=sealed, created_at=timezone.now())
+    SealedKey.objects.create(id=row_id, tenant_id=tenant_id, holder=holder, sealed=sealed, created_at=timezone.now())
     return row_id
 
 
@@ -44,13 +45,17 @@ def exists(sealed_key_id: UUID) -> bool:
     return SealedKey.objects.filter(pk=sealed_key_id).exists()
 
 
-def _tenant_key(tenant_id: UUID) -> bytes:
-    """The tenant's key in clear. Of several who make it at once, the first one's is kept and read by all."""
-    row = TenantKey.objects.filter(pk=tenant_id).first()
-    if row is None:
+def ensure(*, tenant_id: UUID) -> None:
+    """The tenant has a key from now on. Of several who make it at once, the first one's is kept and read by all."""
+    if not TenantKey.objects.filter(pk=tenant_id).exists():
         draft = TenantKey(tenant_id=tenant_id, wrapped=wrapping.new_tenant_key(tenant_id), created_at=timezone.now())
         TenantKey.objects.bulk_create([draft], ignore_conflicts=True)
-        row = TenantKey.objects.get(pk=tenant_id)
+
+
+def _tenant_key(tenant_id: UUID) -> bytes:
+    """The tenant's key in clear."""
+    ensure(tenant_id=tenant_id)
+    row = TenantKey.objects.get(pk=tenant_id)
     try:
         return wrapping.open_tenant_key(tenant_id, bytes(row.wrapped))
     except wrapping.Unopened:

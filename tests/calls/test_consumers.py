@@ -232,7 +232,11 @@ def guest_session(cookie: str) -> GuestSession:
 # Getting in
 
 
-@pytest.mark.parametrize("origin", ["", "null", "https://evil.example", ORIGIN + ".evil.example", ORIGIN + "/", ORIGIN.upper(), "http://127.0.0.1"])
+@pytest.mark.parametrize(
+    "origin",
+    ["", "null", "https://evil.example", ORIGIN + ".evil.example", ORIGIN + "/", ORIGIN.upper(), "http://127.0.0.1"],
+    ids=["none", "null", "another site", "a longer name", "with a path", "in capitals", "without the port"],
+)
 @pytest.mark.parametrize("kind", ["lobby", "call"])
 async def test_a_page_of_another_origin_is_refused_in_the_handshake(scene: Scene, kind: str, origin: str) -> None:
     if kind == "call":
@@ -260,7 +264,8 @@ async def test_a_ticket_that_lets_nobody_in_closes_with_4401_and_says_nothing(sc
     named, _, secret = ticket.partition(".")
     ticket = {"none": "", "garbage": "x" * 500, "unknown secret": f"{named}.{'A' * 43}", "unknown tenant": f"{'0' * 32}.{secret}"}.get(fault, ticket)
     if fault == "used":
-        scene.pages.append(await Page(kind, ticket, cookie).open())
+        scene.pages.append(first := await Page(kind, ticket, cookie).open())
+        await first.next("lobby")  # that one has used it
     elif fault == "other browser":
         cookie = await in_thread(scene.cookie, "gus")
     elif fault == "no cookie":

@@ -20,8 +20,9 @@ import pytest
 from django.conf import settings
 from django.db import connection
 from django.db.models import F
+from django.utils import timezone
 
-from calls import placement
+from calls import control, placement, services, tasks
 from calls.control import Control
 from calls.media import wire
 from calls.media.orders import Answer, CallView, Joined, Left, Look, Lost, Release, Unconfirmed
@@ -46,7 +47,7 @@ class Sitting:
     def __init__(self, cast: Any) -> None:
         self.cast = cast
         self.answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
-        self.control = Control(f"127.0.0.1:{4000 + os.getpid() % 1000}", self.answers.put, wish=lambda call_id: f"wish for {call_id}")
+        self.control = Control(f"127.0.0.1:{4000 + os.getpid() % 1000}", self.answers.put, wish=lambda call_id, reading: f"wish for {call_id}")
         with scope.entered(cast.acme):
             meeting = Meeting.objects.create(tenant=cast.acme, title="Offer", host=cast.hana, created_at=AT)
             self.call = Call.objects.create(tenant=cast.acme, meeting=meeting, started_at=AT)
@@ -55,9 +56,7 @@ class Sitting:
             self.gus = self.enters(cast.gus, "guest", State.WAITING)
 
     def enters(self, person: Any, role: str, state: str) -> Participant:
-        found: Participant = Participant.objects.create(
-            tenant=self.cast.acme, call=self.call, person=person, role=role, state=state, entered_at=AT
-        )
+        found: Participant = Participant.objects.create(tenant=self.cast.acme, call=self.call, person=person, role=role, state=state, entered_at=AT)
         return found
 
     def change(self, participant: Participant, **fields: Any) -> None:
@@ -72,8 +71,9 @@ class Sitting:
         with scope.entered(self.cast.acme):
             return list(LogEntry.objects.filter(kind__startswith="participant.").order_by("index").values_list("kind", flat=True))
 
-    def start(self) -> None:
-        """The thread runs and carries the call."""
+    def start(self, patience: float = control.RETURN) -> None:
+        """The thread runs and carries the call; people have `patience` seconds to come back to it."""
+        self.control.return_within = patience
         self.control.start()
         deadline = time.monotonic() + PATIENCE
         while True:
@@ -228,7 +228,8 @@ def test_while_the_database_is_away_every_call_is_unconfirmed_since_its_last_rea
         server.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
         try:
             ours = connection.cursor().connection.info.backend_pid
-            server.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND pid <> %s", [name, ours])
+            others = "datname = %s AND usename = current_user AND pid <> %s"
+            server.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}", [name, ours])
             told = sitting.until(lambda answer: isinstance(answer, Unconfirmed))
         finally:
             server.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
@@ -317,8 +318,7 @@ def test_after_the_kill_of_a_worker_the_next_one_takes_the_call_with_a_higher_fe
     killed.end(signal.SIGKILL)
     heir = process().ready()
     assert placement.worker_for(sitting.call.pk, sitting.cast.acme) == first  # until its lease has lapsed
-    Worker.objects.filter(control_address=address).update(seen_at=F("seen_at") - timedelta(seconds=60))
-    Placement.objects.update(lease_until=F("lease_until") - timedelta(seconds=60))
+    expire(address)
 
     second = placement.worker_for(sitting.call.pk, sitting.cast.acme)
 
@@ -326,6 +326,110 @@ def test_after_the_kill_of_a_worker_the_next_one_takes_the_call_with_a_higher_fe
     assert first_frame(second, sitting, sitting.gail)["person"]["name"] == "Gail"
     stale = placement.Place(heir, first.fence)
     assert first_frame(stale, sitting, sitting.gail) == {"kind": "closed", "reason": "moved"}
+
+
+def killed_with_people_in_it(worker: Process, place: placement.Place, sitting: Sitting) -> None:
+    """Hana, Gail and Gus are in the room, and written down as such, when the worker dies without a word."""
+
+    async def all_in() -> None:
+        key = settings.CLEAC.pipe_key.get_secret_value().encode()
+        pipes = []
+        for one in (sitting.hana, sitting.gail, sitting.gus):
+            ids = {"tenant": sitting.cast.acme.pk, "call": sitting.call.pk, "participant": one.pk}
+            token = wire.participant_token(key, address=place.address, **ids, fence=place.fence, epoch=one.epoch, now=time.time())
+            pipes.append(await wire.connect(place.address, token))
+        deadline = time.monotonic() + PATIENCE
+        while sitting.entries() != ["participant.joined"] * 3:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.05)
+        worker.end(signal.SIGKILL)
+        for pipe in pipes:
+            pipe.close()
+
+    asyncio.run(all_in())
+
+
+def expire(address: str) -> None:
+    """The time passes that a dead worker's lease lasts."""
+    Worker.objects.filter(control_address=address).update(seen_at=F("seen_at") - timedelta(seconds=60))
+    Placement.objects.update(lease_until=F("lease_until") - timedelta(seconds=60))
+
+
+def test_who_does_not_come_back_after_the_kill_of_a_worker_is_written_down_as_gone(sitting: Sitting, process: Any) -> None:
+    """Hana, Gail and Gus are in the call when its worker is killed. Gail comes back to the next one; the others never do."""
+    sitting.change(sitting.gus, state=State.ADMITTED)
+    killed = process()
+    killed.ready()
+    first = placement.worker_for(sitting.call.pk, sitting.cast.acme)
+    killed_with_people_in_it(killed, first, sitting)
+    expire(first.address)
+    sitting.start(patience=6.0)
+    sitting.look()
+
+    sitting.control.ask(Joined(str(sitting.call.pk), 2, str(sitting.gail.pk), 0, AT))
+    sitting.until(lambda answer: isinstance(answer, CallView) and len(answer.left) == 2)
+
+    assert [sitting.state_of(one) for one in (sitting.hana, sitting.gail, sitting.gus)] == [State.LEFT, State.JOINED, State.LEFT]
+    assert sitting.entries()[3:] == ["participant.left"] * 2
+    with scope.entered(sitting.cast.acme):
+        assert set(LogEntry.objects.filter(kind="participant.left").values_list("by_kind", "by_id")) == {("job", "media-worker")}
+        assert Participant.objects.get(pk=sitting.hana.pk).left_at is not None
+        back = services.enter_lobby(
+            meeting=sitting.call.meeting, person=sitting.cast.hana, host=True, by=Actor.person(sitting.cast.hana), at=timezone.now()
+        )
+        assert back.state == State.LOBBY
+
+
+def test_who_was_seen_since_the_takeover_stays_whatever_the_database_said_before(sitting: Sitting) -> None:
+    """Somebody who came back and lost the line again is the business of the line, not of the take-over."""
+    for one in (sitting.hana, sitting.gail):
+        sitting.change(one, state=State.JOINED)
+    sitting.start(patience=6.0)
+    sitting.look()
+    taken_before = time.monotonic()
+    for one in (sitting.hana, sitting.gail):
+        sitting.control.ask(Joined(str(sitting.call.pk), 1, str(one.pk), 0, AT))
+    sitting.control.ask(Left(str(sitting.call.pk), 1, str(sitting.gail.pk), 0, AT))
+
+    sitting.look(lambda view: view.read_at > taken_before + 6.0 + control.EVERY)
+
+    assert [sitting.state_of(one) for one in (sitting.hana, sitting.gail)] == [State.JOINED, State.ADMITTED]
+    assert sitting.entries() == ["participant.lost"]
+
+
+def test_a_takeover_is_settled_once_and_not_while_the_call_has_ended(sitting: Sitting) -> None:
+    sitting.change(sitting.gail, state=State.JOINED)
+    with scope.entered(sitting.cast.acme):
+        Call.objects.filter(pk=sitting.call.pk).update(state=Call.State.ENDED, ended_at=AT)
+        call = Call.objects.get(pk=sitting.call.pk)
+        assert services.leave_unseen(call=call, seen=(), by=Actor.job("media-worker"), at=AT) == []
+        Call.objects.filter(pk=sitting.call.pk).update(state=Call.State.OPEN, ended_at=None)
+
+        gone = [services.leave_unseen(call=call, seen=(), by=Actor.job("media-worker"), at=AT) for _ in range(2)]
+
+    assert [[one.pk for one in left] for left in gone] == [[sitting.gail.pk], []]
+    assert sitting.entries() == ["participant.left"]
+
+
+def test_a_call_whose_people_all_stay_away_is_swept(sitting: Sitting) -> None:
+    """The worker was killed and nobody asks for another: the sweep notices, half a minute after the lease, and only once."""
+    for one in (sitting.hana, sitting.gail):
+        sitting.change(one, state=State.JOINED)
+    dead = placement.register("127.0.0.1:1")
+    placement.worker_for(sitting.call.pk, sitting.cast.acme)
+
+    tasks.sweep()
+    assert sitting.entries() == []
+    Placement.objects.update(lease_until=F("lease_until") - placement.LEASE - tasks.ABANDONED + timedelta(seconds=20))
+    tasks.sweep()
+    assert sitting.entries() == []
+    Placement.objects.update(lease_until=F("lease_until") - timedelta(seconds=30))
+    tasks.sweep()
+    tasks.sweep()
+
+    assert sitting.entries() == ["participant.left"] * 2
+    assert [sitting.state_of(one) for one in (sitting.hana, sitting.gail, sitting.gus)] == [State.LEFT, State.LEFT, State.WAITING]
+    assert Worker.objects.filter(pk=dead).exists()
 
 
 def test_a_worker_that_is_asked_to_stop_gives_its_calls_back_and_exits_cleanly(sitting: Sitting, process: Any) -> None:

@@ -58,7 +58,7 @@ def test_a_ticket_lets_in_once(cast) -> None:
         {"secret": ""},
         {"at": timezone.now() + timedelta(hours=1)},
     ],
-    ids=str,
+    ids=["for another kind", "by another session", "by nobody", "another one", "none", "too late"],
 )
 def test_a_ticket_used_wrongly_is_refused_and_stays_good_for_its_owner(cast, wrong) -> None:
     with acme(cast):

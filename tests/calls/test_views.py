@@ -173,6 +173,8 @@ def test_the_holder_of_a_real_link_is_told_why_it_is_closed(cast, planned, step:
     assert b"room-context" not in answer.content
     assert ticket.json() == {"code": state}
     assert 400 <= ticket.status_code < 500
+    assert (b'href="/my/"' in answer.content) == (step in ("revoke", "end", "remove"))
+    assert browser.get("/my/").status_code == 200
 
 
 def test_too_early_is_told_with_the_start(cast) -> None:

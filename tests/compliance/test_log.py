@@ -257,8 +257,8 @@ def test_an_entry_is_neither_changed_nor_deleted_by_any_way_of_the_orm(acme: Ten
             with pytest.raises(AppendOnlyError):
                 attempt()
         assert log.verify(acme) == []
-    with pytest.raises(ProtectedError):
-        acme.delete()
+        with pytest.raises(ProtectedError):
+            acme.delete()
 
 
 @pytest.mark.django_db(transaction=True)

@@ -32,8 +32,8 @@ def grown(acme: Tenant, gail: Person) -> Tenant:
 
 
 def by_hand(statement: str, *values: Any) -> None:
-    """Change the log as somebody with the database's password would."""
-    with connection.cursor() as cursor:
+    """Change Acme's log as somebody with the database's password would."""
+    with entered(Tenant.objects.get(slug="acme")), connection.cursor() as cursor:
         cursor.execute(statement, values)
 
 

@@ -307,7 +307,8 @@ def test_another_tenant_sees_decides_and_detects_nothing(house: Any, call: UUID)
     with entered(house.globex):
         assert (gate.permits(call), queries.marks(call), queries.answers(house.gail, call)) == ({}, {}, {})
         assert not gate.allows(house.gail.pk, VOICE, call)
-        assert rows() == (0, 0, 3)
+        assert (ServedNotice.objects.count(), Decision.objects.count()) == (0, 0)
+        assert set(LogEntry.objects.values_list("kind", flat=True)) == {"tenant.created", "notice.published"}
         assert refusal(answer, house.gail, call, VOICE, False, served=served) == ("unknown-person", 404)
         assert refusal(show, house.gail, call) == ("unknown-person", 404)
         [theirs] = queries.notices([VOICE])

@@ -27,6 +27,9 @@ class Route:
     ability: str | None
     view: Any
 
+    def __str__(self) -> str:
+        return f"{self.name} {self.path}"
+
 
 def every_route(resolver: URLResolver | None = None, prefix: str = "/") -> Iterator[Route]:
     resolver = resolver or get_resolver()
@@ -54,5 +57,3 @@ def _ability(entry: URLPattern, path: str) -> str | None:
     request = RequestFactory().get(path)
     request.resolver_match = resolve(path)
     return ability_of(entry.callback, request)
-
-

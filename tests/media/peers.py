@@ -1,7 +1,7 @@
 """Headless participants: they publish numbered packets and receive them through a real Edge and Room on loopback.
 
-The client's end is aiortc's DTLS transport over one UDP socket per connection, with the checks of a full ICE agent. Loss and
-reordering are made by the `Weather` between a peer and its socket, from a seed.
+The client's end is the project's own headless client, whose messages go straight to the room. Loss and reordering are made by the
+`Weather` between a peer and its socket, from a seed.
 """
 
 from __future__ import annotations
@@ -10,15 +10,12 @@ import asyncio
 import contextlib
 import random
 import secrets
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from aioice import stun
-from aiortc.rtcdtlstransport import RTCCertificate, RTCDtlsFingerprint, RTCDtlsParameters, RTCDtlsTransport
-
-from calls.media import sdp
+from calls.media import client
+from calls.media.client import Sending
 from calls.media.edge import Edge
 from calls.media.peer import (
     RTCP_PSFB_APP,
@@ -41,9 +38,8 @@ from calls.media.room import Member, Room
 from calls.media.sink import Packet
 
 PATIENCE = 20.0  # a generous limit on an event, never a measurement
-CHECK_SECONDS = 0.02
-CERTIFICATE = RTCCertificate.generateCertificate()
 DESCRIPTOR = b"\x10"
+BEFORE_THE_WRAP = 65500  # a first sequence number, so that every test passes the wrap
 
 
 @dataclass
@@ -74,152 +70,17 @@ class Weather:
         return [data]
 
 
-class Connection(asyncio.DatagramProtocol):
-    """The client's end of one peer connection."""
+class Connection(client.Connection):
+    """The client's end of one peer connection, in a weather."""
 
-    role = "controlling"
+    local_host = "127.0.0.1"
 
     def __init__(self, weather: Weather, on_rtp: Callable[[bytes], None], on_rtcp: Callable[[bytes], None]) -> None:
-        self.weather, self._on_rtp, self._on_rtcp = weather, on_rtp, on_rtcp
-        self.certificate = CERTIFICATE
-        self.transport: Any = None
-        self.inbox: asyncio.Queue[bytes] = asyncio.Queue()
-        self.server: tuple[str, int] | None = None
-        self.remote: tuple[str, str] = ("", "")
-        self.checked = asyncio.Event()
-        self.checking = True
-        self.answering = True
-        self.tasks: list[asyncio.Task[None]] = []
-        self.counters: Counter[str] = Counter()
-        self.fresh_credentials()
-        self.dtls = RTCDtlsTransport(self, [self.certificate])  # type: ignore[arg-type]  # reason: it asks for these three names only
-        self.dtls._set_role("client")
+        super().__init__(on_rtp, on_rtcp)
+        self.weather = weather
 
-    def fresh_credentials(self) -> None:
-        self.ufrag, self.pwd = secrets.token_hex(2), secrets.token_hex(12)
-
-    @property
-    def fingerprint(self) -> str:
-        return next(f.value for f in self.dtls.getLocalParameters().fingerprints if f.algorithm == "sha-256")
-
-    async def bind(self) -> None:
-        """A new socket; the old one, if any, is closed: the client moved to another network."""
-        if self.transport is not None:
-            self.transport.close()
-        self.checked.clear()
-        loop = asyncio.get_running_loop()
-        self.transport, _ = await loop.create_datagram_endpoint(lambda: self, local_addr=("127.0.0.1", 0))
-
-    def learn(self, text: str) -> None:
-        """Take the server's description."""
-        find = {line.split(":")[0]: line.partition(":")[2] for line in text.split("\r\n") if line.startswith("a=")}
-        words = find["a=candidate"].split(" ")
-        self.server = (words[4], int(words[5]))
-        remote = (find["a=ice-ufrag"], find["a=ice-pwd"])
-        if remote != self.remote:
-            self.remote = remote
-            self.checked.clear()
-        if not self.tasks:
-            algorithm, value = find["a=fingerprint"].split(" ")
-            parameters = RTCDtlsParameters(fingerprints=[RTCDtlsFingerprint(algorithm, value)])
-            self.tasks = [asyncio.create_task(self._check()), asyncio.create_task(self._shake(parameters))]
-
-    def check(self, *, nominate: bool = True) -> bytes:
-        """One connectivity check (RFC 8445 section 7.2.2)."""
-        message = stun.Message(stun.Method.BINDING, stun.Class.REQUEST)
-        message.attributes["USERNAME"] = f"{self.remote[0]}:{self.ufrag}"
-        message.attributes["PRIORITY"] = 1853824767
-        message.attributes["ICE-CONTROLLING"] = 7
-        if nominate:
-            message.attributes["USE-CANDIDATE"] = None
-        message.add_message_integrity(self.remote[1].encode())
-        return bytes(message)
-
-    async def _check(self) -> None:
-        while True:
-            if self.checking and self.server is not None and not self.transport.is_closing():
-                self.transport.sendto(self.check(), self.server)
-            await asyncio.sleep(CHECK_SECONDS if not self.checked.is_set() else 10 * CHECK_SECONDS)
-
-    async def _shake(self, parameters: RTCDtlsParameters) -> None:
-        await self.checked.wait()
-        await self.dtls.start(parameters)
-
-    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        if data[0] < 4:
-            self._stun(data, addr)
-            return
-        for arriving in self.weather.through(data):
-            self._media(arriving)
-
-    def _stun(self, data: bytes, addr: tuple[str, int]) -> None:
-        message = stun.parse_message(data)
-        if message.message_class == stun.Class.RESPONSE:
-            if message.check_message_integrity(self.remote[1].encode()):
-                self.checked.set()
-        elif self.answering and message.check_message_integrity(self.pwd.encode()):
-            self.counters["asked"] += 1
-            reply = stun.Message(stun.Method.BINDING, stun.Class.RESPONSE, transaction_id=message.transaction_id)
-            reply.attributes["XOR-MAPPED-ADDRESS"] = addr
-            reply.add_message_integrity(self.pwd.encode())
-            self.transport.sendto(bytes(reply), addr)
-
-    def _media(self, data: bytes) -> None:
-        if data[0] < 64:
-            self.inbox.put_nowait(data)
-            return
-        session = self.dtls._rx_srtp
-        if session is None:
-            return
-        if 192 <= data[1] <= 223:
-            self._on_rtcp(session.unprotect_rtcp(data))
-        else:
-            self._on_rtp(session.unprotect(data))
-
-    async def _recv(self) -> bytes:
-        return await self.inbox.get()
-
-    async def _send(self, data: bytes) -> None:
-        if self.server is not None and not self.transport.is_closing():
-            self.transport.sendto(data, self.server)
-
-    def send(self, clear: bytes) -> None:
-        """Seal and send RTP or RTCP, through the weather."""
-        session = self.dtls._tx_srtp
-        sealed = session.protect_rtcp(clear) if 192 <= clear[1] <= 223 else session.protect(clear)
-        for leaving in self.weather.through(sealed):
-            self.transport.sendto(leaving, self.server)
-
-    async def close(self) -> None:
-        for task in self.tasks:
-            task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.gather(*self.tasks, return_exceptions=True)
-        if self.transport is not None:
-            await self.dtls.stop()
-            self.transport.close()
-
-
-@dataclass
-class Sending:
-    """One source that a peer publishes."""
-
-    source: str
-    mid: str
-    ssrc: int
-    declared: bool = True
-    number: int = 65500  # so that every test passes the wrap
-    live: bool = True
-    key_wanted: bool = True
-    sent: dict[int, bytes] = field(default_factory=dict)
-
-    @property
-    def kind(self) -> str:
-        return sdp.KINDS[self.source]
-
-    @property
-    def payload_type(self) -> int:
-        return {"audio": 63 + 48, "video": 100}[self.kind]
+    def through(self, data: bytes) -> list[bytes]:
+        return self.weather.through(data)
 
 
 class Peer:
@@ -285,41 +146,16 @@ class Peer:
             await self.sub.bind()
         self.sub.learn(offer["sdp"])
         self.places = {track["mid"]: (track["participant"], track["source"]) for track in offer["tracks"]}
-        mid = ""
-        for line in offer["sdp"].split("\r\n"):
-            mid = line.removeprefix("a=mid:") if line.startswith("a=mid:") else mid
-            if line.startswith("a=ssrc:"):
-                self.ssrcs[int(line.split(" ")[0].removeprefix("a=ssrc:"))] = mid
+        self.ssrcs |= client.ssrcs(offer["sdp"])
         if offer["rev"] == self.said("offer")[-1]["rev"]:
             self.member.subscribed({"kind": "subscribed", "rev": offer["rev"], "sdp": self.answer_text(offer["sdp"])})
 
     def answer_text(self, text: str) -> str:
-        drop = ("a=ice-", "a=fingerprint", "a=setup", "a=candidate", "a=end-of", "a=ssrc", "a=msid")
-        lines = [line for line in text.rstrip().split("\r\n") if not line.startswith(drop)]
-        answered = []
-        for line in lines:
-            answered.append({"a=sendonly": "a=recvonly"}.get(line, line))
-            if line.startswith("a=mid:"):
-                answered += self._transport_lines(self.sub, "active")
-        return "\r\n".join(answered) + "\r\n"
-
-    def _transport_lines(self, connection: Connection, setup: str) -> list[str]:
-        credentials = [f"a=ice-ufrag:{connection.ufrag}", f"a=ice-pwd:{connection.pwd}"]
-        return [*credentials, f"a=fingerprint:sha-256 {connection.fingerprint}", f"a=setup:{setup}"]
+        return client.answer(self.sub, text)
 
     def offer_text(self) -> str:
         """The offer for everything in `sending`."""
-        lines = ["v=0", "o=- 1 1 IN IP4 127.0.0.1", "s=-", "t=0 0"]
-        lines.append("a=group:BUNDLE " + " ".join(s.mid for s in self.sending.values()))
-        for s in self.sending.values():
-            lines += [f"m={s.kind} 9 UDP/TLS/RTP/SAVPF {s.payload_type} 97", "c=IN IP4 0.0.0.0"]
-            lines += self._transport_lines(self.pub, "actpass")
-            lines += [f"a=mid:{s.mid}", "a=rtcp-mux", "a=sendonly" if s.live else "a=inactive"]
-            lines += [f"a=rtpmap:{s.payload_type} {sdp.CODECS[s.kind]}", "a=rtpmap:97 rtx/90000"]
-            lines += [f"a=extmap:{key + 4} {uri}" for uri, key in sdp.EXTENSIONS[s.kind].items()]
-            if s.declared and s.live:
-                lines += [f"a=ssrc:{s.ssrc} cname:whoever", f"a=ssrc:{s.ssrc} msid:- -"]
-        return "\r\n".join(lines) + "\r\n"
+        return client.offer(self.pub, self.sending.values())
 
     def offer_message(self) -> dict[str, Any]:
         self.rev += 1
@@ -332,7 +168,7 @@ class Peer:
             await self.pub.bind()
         for source in sources:
             mid = self.sending[source].mid if source in self.sending else str(len(self.sending))
-            self.sending[source] = Sending(source, mid, secrets.randbelow(2**32 - 1) + 1, declared)
+            self.sending[source] = Sending(source, mid, secrets.randbelow(2**32 - 1) + 1, declared, number=BEFORE_THE_WRAP)
         self.member.publish(self.offer_message())
         await self.until(lambda: self.pub.dtls.state == "connected")
         await self.until(lambda: any(m["pc"] == "pub" and m["state"] == "connected" for m in self.said("state")))
@@ -355,15 +191,7 @@ class Peer:
         return number
 
     def packet(self, source: str, number: int, body: bytes, serial: int) -> bytes:
-        s = self.sending[source]
-        ids = {uri: key + 4 for uri, key in sdp.EXTENSIONS[s.kind].items()}
-        mid = s.mid.encode()
-        block = bytes([ids[sdp.MID] << 4 | len(mid) - 1]) + mid
-        other = sdp.ORIENTATION if s.kind == "video" else sdp.AUDIO_LEVEL
-        block += bytes([ids[other] << 4, 2])
-        block += bytes(-len(block) % 4)
-        head = bytes([0x90 if body else 0xB0, 0x80 | s.payload_type]) + number.to_bytes(2) + (serial * 3000).to_bytes(4) + s.ssrc.to_bytes(4)
-        return head + b"\xbe\xde" + (len(block) // 4).to_bytes(2) + block + (body or b"\0\0\0\4")
+        return self.sending[source].packet(number, body, serial * 3000)
 
     def send_report(self, source: str, ntp: int, rtp: int) -> None:
         self.pub.send(bytes(RtcpSrPacket(self.sending[source].ssrc, RtcpSenderInfo(ntp, rtp, 1, 1))))

@@ -56,3 +56,30 @@ def test_another_tenant_detects_nothing(sitting: Sitting) -> None:
     assert Client().get(f"{ADDRESS}/{recording.pk}", **nils).status_code == 404
     assert Client().post(f"{ADDRESS}/{recording.pk}/stop", content_type=JSON, **nils).status_code == 404
     assert Client().post(ADDRESS, {"call": str(sitting.call.pk)}, content_type=JSON, **nils).status_code == 404
+
+
+def test_the_list_can_be_asked_for_one_call(sitting: Sitting) -> None:
+    """The recordings of that call and no others; a call of nobody's, or a neighbour's, has none."""
+    recording = sitting.start()
+    reader = bearer(make.api_key(sitting.cast.acme, "recordings:read"))
+    nils = bearer(make.api_key(sitting.cast.globex, "recordings:read"))
+
+    def listed(call: object, who: dict[str, str] = reader) -> list[str]:
+        answer = Client().get(ADDRESS, {"call": str(call)}, **who)
+        assert answer.status_code == 200
+        return [found["id"] for found in answer.json()["results"]]
+
+    assert listed(sitting.call.pk) == [str(recording.pk)]
+    assert listed("00000000-0000-4000-8000-000000000000") == []
+    assert listed(sitting.call.pk, nils) == []
+
+
+def test_a_filter_that_is_no_id_is_named_and_the_description_tells_of_the_filter(sitting: Sitting) -> None:
+    reader = bearer(make.api_key(sitting.cast.acme, "recordings:read"))
+
+    refused = Client().get(ADDRESS, {"call": "last"}, **reader)
+    described = Client().get("/api/v1/schema", {"format": "json"}).json()["paths"][ADDRESS]["get"]["parameters"]
+
+    assert (refused.status_code, refused.json()["errors"][0]["attr"]) == (400, "call")
+    (call,) = [parameter for parameter in described if parameter["name"] == "call"]
+    assert (call["in"], call["schema"], call.get("required", False)) == ("query", {"type": "string", "format": "uuid"}, False)

@@ -282,3 +282,27 @@ def test_records_that_cannot_be_cut_off_are_reported_and_get_no_end(tmp_path: Pa
     os.close(reading)
 
     assert (recorder.uncut, recorder.fault, recorder.done, file.closed) == (True, True, True, True)
+    assert recorder.kept_until_us == 0
+
+
+@pytest.mark.parametrize(("last", "kept_until_us"), [(70, 1_400_000), (160, None)], ids=["decided before", "decided after"])
+def test_a_journal_that_was_given_up_names_what_a_late_withdrawal_takes_back(desk: Desk, full_at, last: int, kept_until_us: int | None) -> None:
+    """The disk was full, the file is closed; then it is learnt that the person had withdrawn."""
+    desk.send(0, 120)
+    full_at(desk.path.stat().st_size)
+    desk.send(120, 160)
+    full_at(resource.RLIM_INFINITY)
+    assert desk.recorder.fault
+    desk.recorder.drop_after(moment(last))
+    desk.recorder.stop("withdrawn", moment(160))
+
+    assert desk.recorder.kept_until_us == kept_until_us
+    assert desk.numbers() == list(range(100))
+
+
+def test_a_journal_whose_end_is_sealed_is_not_cut_any_more(desk: Desk) -> None:
+    desk.send(0, 120)
+    desk.recorder.stop("stopped", moment(120))
+    desk.recorder.drop_after(STARTED)
+
+    assert (desk.recorder.uncut, desk.recorder.kept_until_us, desk.numbers()) == (False, None, list(range(120)))

@@ -12,7 +12,7 @@ from compliance import log
 from compliance.models import LogEntry
 from compliance.registry import Outcome
 from consent import gate
-from recordings import personal_data, services, storage
+from recordings import personal_data, queries, services, storage
 from recordings.models import Artefact, Epoch, Recording
 from tenants import scope
 from tenants.errors import Refused
@@ -75,7 +75,7 @@ def test_an_epoch_has_a_key_that_opens_under_its_own_claim_and_no_other(sitting:
     recording = sitting.start()
     with scope.entered(sitting.cast.acme):
         epoch, artefact = sitting.open_epoch(recording, "gail", "mic")
-        context = services.claim(epoch=epoch)
+        context = queries.claim(epoch=epoch)
         asked = {"sealed_key_id": artefact.sealed_key, "tenant_id": sitting.cast.acme.pk}
         assert service.unseal(**asked, context=context.digest()) == b"k" * 32
         with pytest.raises(Refused):
@@ -128,6 +128,19 @@ def test_an_epoch_without_its_end_marks_the_recording_incomplete(sitting: Sittin
         assert Recording.objects.get().incomplete
         assert (Artefact.objects.get().state, Artefact.objects.get().size) == ("READY", 7)
         assert LogEntry.objects.get(kind="epoch.closed").record["facts"]["stored_ms"] == 3000
+
+
+@pytest.mark.parametrize("kept_until_us", [None, 0, 2_000_000])
+def test_the_entry_of_a_closed_epoch_says_until_when_it_is_kept_where_the_file_holds_more(sitting: Sitting, kept_until_us: int | None) -> None:
+    sitting.answer("gail", "record-voice")
+    recording = sitting.start()
+    with scope.entered(sitting.cast.acme):
+        epoch, _artefact = sitting.open_epoch(recording, "gail", "mic")
+        facts = {"cut": "withdrawn", "complete": True, "size": 7, "stored_ms": 2000}
+        services.close_epoch(epoch=epoch, **facts, kept_until_us=kept_until_us, by=JOB, at=timezone.now())
+        stated = LogEntry.objects.get(kind="epoch.closed").record["facts"]
+    assert ("kept_until_us" in stated, stated.get("kept_until_us")) == (kept_until_us is not None, kept_until_us)
+    assert stated["complete"] is (kept_until_us is None)
 
 
 def test_an_epoch_that_was_never_begun_loses_its_key(sitting: Sitting, django_capture_on_commit_callbacks) -> None:

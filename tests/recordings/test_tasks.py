@@ -10,7 +10,7 @@ import pytest
 from django.utils import timezone
 
 from calls.models import Call, Placement, Worker
-from recordings import services, storage, tasks
+from recordings import queries, storage, tasks
 from recordings.journal import Item, Writer
 from recordings.models import Artefact, Epoch, Recording
 from tenants import scope
@@ -30,7 +30,7 @@ def began(sitting: Sitting, *, lease: timedelta, end: bool = False) -> Artefact:
     with scope.entered(sitting.cast.acme):
         epoch, artefact = sitting.open_epoch(recording, "gail", "mic")
         with storage.store().create(artefact.object_name) as file:
-            writer = Writer(file, b"k" * 32, services.claim(epoch=epoch))
+            writer = Writer(file, b"k" * 32, queries.claim(epoch=epoch))
             counter = writer.append(0, 900_000, [Item(0, b"P", b"packet")])
             if end:
                 writer.end("stopped", 900_000, 1, counter)
@@ -87,16 +87,19 @@ def test_a_recording_ends_with_its_call(sitting: Sitting) -> None:
         Call.objects.filter(pk=sitting.call.pk).update(state="ENDED", ended_at=timezone.now())
     tasks.sweep()
     with scope.entered(sitting.cast.acme):
-        assert Recording.objects.get().state == "FINALISING"
+        recording = Recording.objects.get()
+    assert recording.stopped_at is not None
+    assert recording.state == "READY"  # of nobody anything was kept, so there is nothing to finish
 
 
 def test_a_key_without_an_object_and_an_object_without_a_key_are_forgotten(sitting: Sitting) -> None:
     named = began(sitting, lease=timedelta(seconds=10))
-    orphan = port.seal(tenant_id=sitting.cast.acme.pk, key=b"o" * 32, context=b"none")
+    orphan = port.seal(tenant_id=sitting.cast.acme.pk, key=b"o" * 32, context=b"none", holder="artefact")
+    foreign = port.seal(tenant_id=sitting.cast.acme.pk, key=b"n" * 32, context=b"none", holder="another")
     SealedKey.objects.update(created_at=timezone.now() - timedelta(hours=1))
-    fresh = port.seal(tenant_id=sitting.cast.acme.pk, key=b"f" * 32, context=b"none")
+    fresh = port.seal(tenant_id=sitting.cast.acme.pk, key=b"f" * 32, context=b"none", holder="artefact")
     tasks.sweep()
-    assert [port.exists(key) for key in (orphan, fresh, named.sealed_key)] == [False, True, True]
+    assert [port.exists(key) for key in (orphan, foreign, fresh, named.sealed_key)] == [False, True, True, True]
     with scope.entered(sitting.cast.acme):
         Artefact.objects.update(state="SHREDDED", sealed_key=None)
     tasks.sweep()

@@ -29,6 +29,10 @@ PUBLIC = {
 }
 SIGNED_IN = {
     "tenant home": "/t/acme/",
+    "people": "/t/acme/people/",
+    "about me": "/t/acme/my/",
+    "my requests": "/t/acme/my/requests/",
+    "erasure": "/t/acme/my/requests/erasure",
     "e-mail addresses": "/account/email/",
     "password": "/account/password/change/",
     "sign-out": "/account/logout/",
@@ -104,9 +108,7 @@ async def test_the_page_for_what_is_not_there_has_no_accessibility_fault(visitor
 
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("scheme", SCHEMES)
-async def test_the_choice_between_two_organisations_has_no_accessibility_fault(
-    visitor: Arrive, live_cast: Any, scheme: str, width: int
-) -> None:
+async def test_the_choice_between_two_organisations_has_no_accessibility_fault(visitor: Arrive, live_cast: Any, scheme: str, width: int) -> None:
     add_membership(live_cast, live_cast.nils_user)
     nils = await visitor(**options(scheme, width))
 
@@ -115,6 +117,22 @@ async def test_the_choice_between_two_organisations_has_no_accessibility_fault(
     await expect(nils.page.get_by_role("heading", level=1)).to_have_text("My organisations")
     await expect(nils.page.get_by_role("main").get_by_role("heading", level=2).get_by_role("link")).to_have_text(["Acme", "Globex"])
     assert await faults(nils.page) == []
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("scheme", SCHEMES)
+async def test_the_page_of_who_belongs_nowhere_has_no_accessibility_fault_and_a_way_out(
+    visitor: Arrive, live_cast: Any, scheme: str, width: int
+) -> None:
+    Membership.objects.filter(user=live_cast.nils_user).delete()
+    nils = await visitor(**options(scheme, width))
+
+    await nils.page.goto(live_cast.links["Nils"])
+
+    await expect(nils.page.get_by_role("heading", level=1)).to_have_text("You belong to no organisation")
+    assert await faults(nils.page) == []
+    await nils.page.get_by_role("main").get_by_role("button", name="Sign out").click()
+    await expect(nils.page).to_have_url("/")
 
 
 def add_membership(cast: Any, user: Any) -> None:
@@ -164,9 +182,7 @@ async def test_the_front_page_draws_all_eight_marks_each_in_a_shape_of_its_own(v
     drawn = stranger.page.locator("dl .mark")
     await expect(drawn).to_have_count(8)
     assert set(await drawn.evaluate_all("marks => marks.map(m => m.dataset.mark)")) == set(get_args(MarkName))
-    shapes = await drawn.evaluate_all(
-        "marks => marks.map(m => document.querySelector(m.querySelector('use').getAttribute('href')).innerHTML.trim())"
-    )
+    shapes = await drawn.evaluate_all("marks => marks.map(m => document.querySelector(m.querySelector('use').getAttribute('href')).innerHTML.trim())")
     assert len(set(shapes)) == 8
 
 

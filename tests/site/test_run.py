@@ -10,8 +10,10 @@ import resource
 import select
 import signal
 import socket
+import socketserver
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -20,6 +22,7 @@ from pathlib import Path
 import pytest
 
 from cleac_site.bootstrap import ROOT
+from cleac_site.management.commands import doctor
 
 PATIENCE = 90.0  # seconds until something counts as not happening
 OUTSIDE = ("CLEAC_", "DATABASE_URL", "REDIS_URL", "EMAIL_URL", "DJANGO_")
@@ -235,6 +238,59 @@ def test_doctor_says_what_fails_and_exits_1(tmp_path: Path) -> None:
         done = manage("doctor", "--json", CLEAC_DATA=str(tmp_path), REDIS_URL=f"redis://127.0.0.1:{silent.getsockname()[1]}/0")
     assert done.returncode == 1
     assert [finding["check"] for finding in json.loads(done.stdout) if finding["state"] == "fail"] == ["redis server"]
+
+
+def test_doctor_finds_a_redis_whose_clock_is_an_hour_ahead(tmp_path: Path) -> None:
+    """A server of our own that speaks the protocol of Redis, and whose time is wrong."""
+    with redis_an_hour_ahead() as url:
+        done = manage("doctor", "--json", CLEAC_DATA=str(tmp_path), REDIS_URL=url)
+    findings = {finding["check"]: finding for finding in json.loads(done.stdout)}
+    assert (done.returncode, findings["redis server"]["state"], findings["redis clock"]["state"]) == (1, "ok", "fail")
+    assert findings["redis clock"]["detail"].startswith(("+3599.", "+3600."))
+    assert [name for name, finding in findings.items() if finding["state"] == "fail"] == ["redis clock"]
+
+
+def test_doctor_compares_the_clock_of_the_data_folder(tmp_path: Path) -> None:
+    done = manage("doctor", "--json", CLEAC_DATA=str(tmp_path))
+    (found,) = [finding for finding in json.loads(done.stdout) if finding["check"] == "file clock"]
+    assert (found["state"], "against ours" in found["detail"]) == ("ok", True)
+    assert list(tmp_path.glob("clock-*")) == []
+
+
+@pytest.mark.parametrize(
+    ("theirs", "drift"), [(99.0, "-1.000"), (100.0, "+0.000"), (103.0, "+0.000"), (105.0, "+0.000"), (105.5, "+0.500"), (98.999, "-1.001")]
+)
+def test_the_time_that_an_answer_took_is_not_held_against_a_clock(theirs: float, drift: str) -> None:
+    found = doctor.against_ours("a clock", theirs, 100.0, 105.0)
+    assert (found.state, found.detail) == ("ok" if drift != "-1.001" else "fail", f"{drift} s against ours")
+
+
+@contextlib.contextmanager
+def redis_an_hour_ahead() -> Iterator[str]:
+    """Answers HELLO, INFO, TIME and, with OK, everything else."""
+
+    class Answers(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            while line := self.rfile.readline():
+                words = []
+                for _ in range(int(line[1:])):
+                    words.append(self.rfile.read(int(self.rfile.readline()[1:]) + 2)[:-2].upper())
+                self.wfile.write(answer_to(words[0]))
+
+    def answer_to(command: bytes) -> bytes:
+        if command == b"HELLO":
+            return b"%1\r\n+proto\r\n:3\r\n"
+        if command == b"INFO":
+            return b"$19\r\nredis_version:7.2.0\r\n"
+        seconds = str(int(time.time()) + 3600).encode()
+        return b"*2\r\n$%d\r\n%s\r\n$1\r\n0\r\n" % (len(seconds), seconds) if command == b"TIME" else b"+OK\r\n"
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Answers) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"redis://127.0.0.1:{server.server_address[1]}/0"
+        server.shutdown()
+        thread.join()
 
 
 def test_doctor_speaks_to_people_too(tmp_path: Path) -> None:

@@ -120,13 +120,36 @@ def test_an_installation_without_a_network_ends_with_one_line(tmp_path: Path) ->
     assert "Traceback" not in done.stderr
 
 
-def test_a_private_postgresql_lets_us_make_databases_and_leaves_nobody_behind() -> None:
+def test_a_private_postgresql_lets_the_role_of_tests_make_databases_and_leaves_nobody_behind() -> None:
     with backends.private_postgresql() as url:
-        assert backends.may_make_databases(url)
-        with psycopg.connect(url, autocommit=True) as connection:
+        theirs = backends.as_tests(url)
+        assert theirs is not None
+        with psycopg.connect(theirs, autocommit=True) as connection:
             connection.execute("CREATE DATABASE trial")
-        assert not backends.may_make_databases(url.replace("postgres:", "postgres:wrong", 1))
-    assert not backends.may_make_databases(url)
+            rights = connection.execute("SELECT rolsuper, rolbypassrls, rolcreaterole FROM pg_roles WHERE rolname = current_user").fetchone()
+        assert rights == (False, False, False)
+        assert not backends.answers(theirs.replace("cleac_tests:", "cleac_tests:wrong", 1))
+        assert backends.as_tests(url.replace("postgres:", "postgres:wrong", 1)) is None
+    assert backends.as_tests(url) is None
+
+
+def test_the_role_of_tests_is_put_right_where_somebody_gave_it_too_much_and_keeps_its_password() -> None:
+    with backends.private_postgresql() as url:
+        theirs = backends.as_tests(url)
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("ALTER ROLE cleac_tests SUPERUSER BYPASSRLS")
+            assert not backends.is_right(connection)
+            assert backends.as_tests(url) == theirs
+            assert backends.is_right(connection)
+            connection.execute("ALTER ROLE cleac_tests PASSWORD 'another'")
+        assert backends.as_tests(url) == theirs
+
+
+def test_a_server_on_which_we_are_no_superuser_counts_as_not_found() -> None:
+    with backends.private_postgresql() as url:
+        theirs = backends.as_tests(url)
+        assert theirs is not None
+        assert backends.as_tests(theirs) is None
 
 
 def test_a_private_valkey_answers_only_to_its_password() -> None:

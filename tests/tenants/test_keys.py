@@ -36,14 +36,14 @@ def stored() -> bytes:
 
 
 def test_a_sealed_key_opens_for_its_tenant_and_claim() -> None:
-    sealed = port.seal(tenant_id=ACME, key=KEY, context=CLAIM)
+    sealed = port.seal(tenant_id=ACME, key=KEY, context=CLAIM, holder="test")
 
     assert service.unseal(sealed_key_id=sealed, tenant_id=ACME, context=CLAIM) == KEY
     assert port.exists(sealed)
 
 
 def test_no_row_holds_a_clear_key_and_each_names_its_algorithm() -> None:
-    ids = [port.seal(tenant_id=tenant, key=KEY, context=CLAIM) for tenant in (ACME, ACME, GLOBEX)]
+    ids = [port.seal(tenant_id=tenant, key=KEY, context=CLAIM, holder="test") for tenant in (ACME, ACME, GLOBEX)]
     rows = [bytes(row.sealed) for row in SealedKey.objects.all()]
 
     assert len(ids) == len(set(rows)) == 3
@@ -54,15 +54,15 @@ def test_no_row_holds_a_clear_key_and_each_names_its_algorithm() -> None:
 
 def test_a_tenant_has_one_key_and_it_is_its_own() -> None:
     for _ in range(3):
-        port.seal(tenant_id=ACME, key=KEY, context=CLAIM)
-        port.seal(tenant_id=GLOBEX, key=KEY, context=CLAIM)
+        port.seal(tenant_id=ACME, key=KEY, context=CLAIM, holder="test")
+        port.seal(tenant_id=GLOBEX, key=KEY, context=CLAIM, holder="test")
 
     assert set(TenantKey.objects.values_list("tenant_id", flat=True)) == {ACME, GLOBEX}
 
 
 def test_the_stranger_and_another_claim_are_told_the_same() -> None:
-    sealed = port.seal(tenant_id=ACME, key=KEY, context=CLAIM)
-    port.seal(tenant_id=GLOBEX, key=KEY, context=CLAIM)
+    sealed = port.seal(tenant_id=ACME, key=KEY, context=CLAIM, holder="test")
+    port.seal(tenant_id=GLOBEX, key=KEY, context=CLAIM, holder="test")
 
     assert refusal_of(lambda: service.unseal(sealed_key_id=sealed, tenant_id=GLOBEX, context=CLAIM)) == ("key-foreign", 404)
     assert refusal_of(lambda: service.unseal(sealed_key_id=sealed, tenant_id=ACME, context=b"another")) == ("key-foreign", 404)
@@ -70,8 +70,8 @@ def test_the_stranger_and_another_claim_are_told_the_same() -> None:
 
 def test_a_row_moved_to_another_tenant_or_id_opens_for_nobody() -> None:
     """What somebody who can write the key store may try."""
-    one, two = (port.seal(tenant_id=ACME, key=KEY, context=CLAIM) for _ in range(2))
-    port.seal(tenant_id=GLOBEX, key=KEY, context=CLAIM)
+    one, two = (port.seal(tenant_id=ACME, key=KEY, context=CLAIM, holder="test") for _ in range(2))
+    port.seal(tenant_id=GLOBEX, key=KEY, context=CLAIM, holder="test")
     SealedKey.objects.filter(pk=one).update(tenant_id=GLOBEX)
     SealedKey.objects.filter(pk=two).update(sealed=SealedKey.objects.get(pk=one).sealed)
 
@@ -81,7 +81,7 @@ def test_a_row_moved_to_another_tenant_or_id_opens_for_nobody() -> None:
 
 @pytest.mark.parametrize("place", [0, 1, 13, -1], ids=["algorithm", "nonce", "ciphertext", "tag"])
 def test_an_altered_row_does_not_open(place: int) -> None:
-    sealed = port.seal(tenant_id=ACME, key=KEY, context=CLAIM)
+    sealed = port.seal(tenant_id=ACME, key=KEY, context=CLAIM, holder="test")
     altered = bytearray(SealedKey.objects.get(pk=sealed).sealed)
     altered[place] ^= 1
     SealedKey.objects.filter(pk=sealed).update(sealed=bytes(altered))
@@ -90,7 +90,7 @@ def test_an_altered_row_does_not_open(place: int) -> None:
 
 
 def test_a_destroyed_key_is_gone_and_its_neighbour_stays() -> None:
-    gone, kept = (port.seal(tenant_id=ACME, key=KEY, context=CLAIM) for _ in range(2))
+    gone, kept = (port.seal(tenant_id=ACME, key=KEY, context=CLAIM, holder="test") for _ in range(2))
 
     assert port.destroy(sealed_key_ids=[gone, uuid.uuid4()]) == 1
     assert port.destroy(sealed_key_ids=iter([gone])) == 0
@@ -100,26 +100,26 @@ def test_a_destroyed_key_is_gone_and_its_neighbour_stays() -> None:
 
 
 def test_without_its_tenants_key_every_data_key_is_gone() -> None:
-    sealed = port.seal(tenant_id=ACME, key=KEY, context=CLAIM)
+    sealed = port.seal(tenant_id=ACME, key=KEY, context=CLAIM, holder="test")
     TenantKey.objects.filter(pk=ACME).delete()
 
     assert refusal_of(lambda: service.unseal(sealed_key_id=sealed, tenant_id=ACME, context=CLAIM)) == ("key-gone", 410)
 
 
 def test_under_another_master_key_nothing_opens_and_no_second_tenant_key_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    sealed = port.seal(tenant_id=ACME, key=KEY, context=CLAIM)
+    sealed = port.seal(tenant_id=ACME, key=KEY, context=CLAIM, holder="test")
     before = stored()
     monkeypatch.setattr(settings.CLEAC, "master_key", SecretStr("another secret of more than 32 characters"))
 
     assert refusal_of(lambda: service.unseal(sealed_key_id=sealed, tenant_id=ACME, context=CLAIM)) == ("keys-locked", 503)
-    assert refusal_of(lambda: port.seal(tenant_id=ACME, key=KEY, context=CLAIM)) == ("keys-locked", 503)
+    assert refusal_of(lambda: port.seal(tenant_id=ACME, key=KEY, context=CLAIM, holder="test")) == ("keys-locked", 503)
     assert stored() == before
 
 
 @pytest.mark.parametrize("key", [b"", KEY[:31], KEY + b"x"])
 def test_only_keys_of_32_bytes_are_sealed(key: bytes) -> None:
     with pytest.raises(ValueError, match="32 bytes"):
-        port.seal(tenant_id=ACME, key=key, context=CLAIM)
+        port.seal(tenant_id=ACME, key=key, context=CLAIM, holder="test")
 
 
 @pytest.mark.django_db(databases=["default", "keys"], transaction=True)
@@ -129,7 +129,7 @@ def test_several_who_seal_at_once_for_a_new_tenant_share_one_tenant_key() -> Non
     def seal() -> None:
         try:
             together.wait(30)
-            ids.append(port.seal(tenant_id=ACME, key=KEY, context=CLAIM))
+            ids.append(port.seal(tenant_id=ACME, key=KEY, context=CLAIM, holder="test"))
         except (Refused, OSError, threading.BrokenBarrierError) as error:
             failed.append(error)
         finally:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest_asyncio
 
+from recordings import storage
+
 from . import media
-from .people import NUMBERS, SOCKETS, Attendee, Trio, admitted, created_meeting
+from .people import NUMBERS, SOCKETS, Attendee, Recorded, Trio, admitted, created_meeting, marked
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -36,3 +39,12 @@ async def trio(people: dict[str, Attendee], live_cast: Any) -> Trio:
         await guest.walk_in(granted)
         await admitted(hana, guest)
     return Trio(hana, gail, gus, links)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def recorded(trio: Trio) -> Recorded:
+    """Hana and Gail are kept, Gus is not."""
+    since, before = time.time(), frozenset(storage.store().names())
+    await trio.hana.control("record").click()
+    await marked(trio.everybody, Hana="captured", Gail="captured", Gus="declined")
+    return Recorded(trio.hana, trio.gail, trio.gus, trio.links, since, before)

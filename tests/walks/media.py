@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -28,8 +28,12 @@ CHECK = 0xA5
 SCREEN = 0x80  # added to the number of a person for what that person's screen shows
 BASE_PITCH, PITCH_STEP = 600, 200  # Hz
 FLASH = 100  # ms
+RATE = 48_000  # samples per second
+WINDOW = 4096  # samples, 85 ms: within one beep, and narrow enough to tell two pitches apart
+AUDIBLE = 0.05  # of a full swing; a beep has 0.5
 
 Gray = NDArray[np.uint8]
+Sound = NDArray[np.float32]
 
 SOURCE = """({who, width, height, columns, rows, blockWidth, blockHeight, top, check, screen, pitch, flash}) => {
   const picture = (number) => {
@@ -163,7 +167,7 @@ def video_stamps(file: str | Path | BinaryIO) -> Iterator[tuple[float, Stamp | N
 
 def beeps(file: str | Path | BinaryIO) -> list[tuple[float, float]]:
     """Every beep of an audio file: when it starts, in seconds of the file, and its pitch in Hz."""
-    rate = 48_000
+    rate = RATE
     times: list[float] = []
     parts: list[NDArray[Any]] = []
     with av.open(file if not isinstance(file, Path) else str(file), mode="r") as container:
@@ -178,11 +182,29 @@ def beeps(file: str | Path | BinaryIO) -> list[tuple[float, float]]:
     return [(_moment(start, starts, times, rate), _pitch(sound, rate)) for start, sound in _loud(np.concatenate(parts), rate)]
 
 
+def sound_of(packets: Iterable[bytes]) -> Sound:
+    """The samples of Opus packets (RFC 6716), one after the other, both channels mixed."""
+    decoder: Any = av.CodecContext.create("opus", "r")
+    resampler = av.AudioResampler(format="flt", layout="mono", rate=RATE)
+    parts = [plain.to_ndarray()[0] for packet in packets for frame in decoder.decode(av.Packet(packet)) for plain in resampler.resample(frame)]
+    return np.concatenate(parts, dtype=np.float32) if parts else np.zeros(0, np.float32)
+
+
+def loudness(sound: Sound, who: int) -> float:
+    """The most that somebody's pitch reaches anywhere in a sound, also beneath other people's beeps."""
+    if len(sound) < WINDOW:
+        return 0.0
+    shape = np.hanning(WINDOW)
+    wave = shape * np.exp(-2j * np.pi * pitch_of(who) / RATE * np.arange(WINDOW))
+    windows = np.lib.stride_tricks.sliding_window_view(sound, WINDOW)[:: WINDOW // 4]
+    return float(np.abs(windows @ wave).max() * 2 / shape.sum())
+
+
 def _loud(samples: NDArray[Any], rate: int) -> Iterator[tuple[int, NDArray[Any]]]:
     """Stretches of at least 40 ms that are loud: first sample, and the samples."""
     window = rate // 200
     levels = np.sqrt(np.convolve(samples**2, np.ones(window) / window, mode="same"))
-    edges = np.diff(np.concatenate(([0], (levels > 0.05).astype(np.int8), [0])))
+    edges = np.diff(np.concatenate(([0], (levels > AUDIBLE).astype(np.int8), [0])))
     for start, end in zip(np.flatnonzero(edges == 1), np.flatnonzero(edges == -1), strict=True):
         if end - start >= rate // 25:
             yield int(start), samples[start:end]

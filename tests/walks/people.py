@@ -19,7 +19,8 @@ from playwright.async_api import Locator, Page, expect
 
 from . import media
 
-PATIENCE = 30.0  # seconds until something that must happen counts as not happening
+PATIENCE = 60.0  # seconds until something that must happen counts as not happening: the machine may be busy with other work
+expect.set_options(timeout=PATIENCE * 1000)
 RULES = ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa", "best-practice"]
 NUMBERS = {"Hana": 1, "Gail": 2, "Gus": 3}  # burned into each one's picture
 SHOTS = os.environ.get("CLEAC_SCREENSHOTS")
@@ -55,9 +56,9 @@ def axe() -> str:
     return files("axe_core_python").joinpath("axe.min.js").read_text()
 
 
-async def until(what: str, found: Callable[[], Awaitable[Any]]) -> Any:
+async def until(what: str, found: Callable[[], Awaitable[Any]], patience: float = PATIENCE) -> Any:
     """Ask until the answer is true and return it; the generous limit says what did not happen."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + patience
     while not (answer := await found()):
         assert time.monotonic() < deadline, f"did not happen: {what}"
         await asyncio.sleep(0.1)
@@ -158,6 +159,13 @@ class Attendee:
         await until(f"{self.name} hears {name}", sounded)
 
 
+async def marked(viewers: list[Attendee], **marks: str) -> None:
+    """In every page the tile of each of these people carries the mark."""
+    for viewer in viewers:
+        for name, mark in marks.items():
+            await expect(viewer.tile(name).locator(".mark")).to_have_attribute("data-mark", mark, timeout=PATIENCE * 1000)
+
+
 @dataclass
 class Trio:
     hana: Attendee
@@ -173,6 +181,14 @@ class Trio:
         for viewer in self.everybody:
             for shown in self.everybody:
                 await viewer.sees(shown.name)
+
+
+@dataclass
+class Recorded(Trio):
+    """The call of three, being recorded. `since`: when it was not yet, in seconds since 1970; `before`: what was stored then."""
+
+    since: float
+    before: frozenset[str]
 
 
 async def created_meeting(hana: Attendee, link: str) -> dict[str, str]:

@@ -5,7 +5,19 @@ import { all, draw, one, show } from "./dom.js";
 import { drawMark } from "./marks.js";
 import { announce, text } from "./texts.js";
 
-/** @typedef {import("./room.js").Room} Room */
+/**
+ * What the controls ask of the room. Said here and not imported: the room imports this module.
+ * @typedef {{
+ *     on: (device: "mic" | "cam") => boolean,
+ *     sharing: boolean,
+ *     toggleMic: () => Promise<void>,
+ *     toggleCam: () => Promise<void>,
+ *     toggleScreen: () => Promise<void>,
+ *     recording: { offered: boolean, running: boolean, toggle: () => void },
+ *     leaveCall: () => void,
+ *     endCall: () => void,
+ * }} Room
+ */
 /** @typedef {import("./protocol.js").Person} Person */
 /** @typedef {import("./protocol.js").Waiting} Waiting */
 

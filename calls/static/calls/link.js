@@ -21,7 +21,11 @@ async function open() {
     put("checking");
     try {
         const answer = await post(page.dataset.open ?? "", { secret });
-        if (answer.status >= 500 || answer.status === 429) throw new Error(`no answer now: ${answer.status}`);
+        if (answer.status === 429) {
+            put("too-many");
+            return;
+        }
+        if (answer.status >= 500) throw new Error(`no answer now: ${answer.status}`);
         const found = await answer.json().catch(() => ({}));
         if (found.next) location.replace(found.next);
         else put(found.state ?? found.code ?? "unknown");
@@ -31,7 +35,7 @@ async function open() {
 }
 
 window.addEventListener("hashchange", () => location.reload()); // another link opened in the same tab
-one("[data-do=again]", page).addEventListener("click", open);
+for (const button of all("[data-do=again]", page)) button.addEventListener("click", open);
 if (!supported()) put("unsupported");
 else if (!secret) put("unknown");
 else open();

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-NAMES = ("start", "join", "access")
+NAMES = ("start", "join", "access", "withdrawal")
 
 
 class Command(BaseCommand):

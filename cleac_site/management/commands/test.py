@@ -21,6 +21,7 @@ from cleac_site import backends
 
 ROOT = Path(__file__).resolve().parent.parent.parent.parent
 EXIT = {0: 0, 4: 2}  # pytest's codes that are not plain failure
+SHARED = ("-n", "2", "--dist", "loadgroup")  # two processes; `tests.strict` says who runs what
 OURS = ("cleac_site", "tenants", "consent", "calls", "recordings", "compliance")
 
 
@@ -39,6 +40,7 @@ def steps() -> list[Step]:
     return [
         Step("mypy", ((*python, "mypy"),)),
         Step("migrations", ((sys.executable, "manage.py", "makemigrations", "--check", "--dry-run"),)),
+        Step("datamap", ((sys.executable, "manage.py", "datamap", "--check"),)),
         Step("imports", ((beside_python("lint-imports"), "--no-logo", "--no-cache"),)),
         Step("djlint", ((*python, "djlint", "--lint", "--quiet", *templates),)),
         *([Step("tsc", tuple(typescript()))] if scripts() else []),
@@ -174,6 +176,6 @@ class Command(BaseCommand):
             if failed:
                 say(f"failed so far: {', '.join(failed)}")
             chosen = ["-m", "not browser"] if options["fast"] else []
-            command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.strict", *chosen, *options["pytest"]]
+            command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.strict", *SHARED, *chosen, *options["pytest"]]
             code = pytest_code(command, environment)
         sys.exit(EXIT.get(code, 1) or (1 if failed else 0))

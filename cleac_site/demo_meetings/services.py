@@ -1,0 +1,74 @@
+"""Writes of the demo's meetings. The media is not among them: it comes in by the front door."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from django.db import transaction
+
+from calls import queries as calls
+from calls import services as meetings
+from calls.models import Meeting
+from compliance import log
+from consent.catalogue import SOURCES
+from recordings import forgetting
+from recordings import queries as recordings
+from recordings import services as recording_services
+from tenants import scope
+from tenants.credentials import hashed, new_key
+from tenants.models import ApiKey, Person, Tenant
+from tenants.permissions import SCOPES, Actor
+
+from . import queries
+
+
+@transaction.atomic
+def issue_key(*, by: Actor, at: datetime) -> str:
+    """A new API key of the current tenant that may do whatever a key may; those of the demo before it are revoked. Entry: `api_key.issued`."""
+    secret = new_key()
+    tenant = scope.current()
+    ApiKey.objects.filter(tenant=tenant, name=queries.KEY, revoked_at=None).update(revoked_at=at)
+    key = ApiKey.objects.create(tenant=tenant, name=queries.KEY, secret_hash=hashed(secret), scopes=list(SCOPES))
+    log.record("api_key.issued", on=key, by=by, at=at)
+    return secret
+
+
+@transaction.atomic
+def plan(*, title: str, why: str, host: Person, by: Actor, at: datetime) -> Meeting:
+    """A meeting that asks about voice, camera and screen. Entry: `meeting.scheduled`."""
+    return meetings.schedule(title=title, why=why, host=host, purposes=SOURCES, by=by, at=at)
+
+
+@transaction.atomic
+def open_room(*, meeting: Meeting, by: Actor, at: datetime) -> None:
+    """People can enter from now on. Entry: `call.opened`."""
+    meetings.open_call(meeting=meeting, by=by, at=at)
+
+
+@transaction.atomic
+def link_for(*, meeting: Meeting, person: Person, secret: str, by: Actor, at: datetime) -> str:
+    """The secret of a guest's link to this meeting: the one that is known, or a new one where that opens nothing. Entries of `invite_again`."""
+    if queries.link_opens(secret, at):
+        return secret
+    _, url = meetings.invite_again(meeting=meeting, person=person, by=by, at=at)
+    return url.partition("#")[2]
+
+
+def discard(*, tenant: Tenant, meeting: Meeting, by: Actor, at: datetime) -> None:
+    """End a meeting whose recording was interrupted, and erase what was kept of it. Safe to run twice.
+
+    A transaction for each step, because each locks in its own order. Entries: `call.ended`, `recording.stopped`, `person.restricted`.
+    """
+    with scope.entered(tenant):
+        call = calls.open_call(meeting)
+        if call is not None:
+            meetings.end(call=call, by=by, at=at)
+        found = queries.recordings_of(meeting)
+    for recording in found:
+        with scope.entered(tenant):
+            recording_services.stop(recording=recording, by=by, at=at)
+        with scope.entered(tenant):
+            people = {epoch.track.person for epoch in recordings.epochs(recording)}
+        for person in people:
+            with scope.entered(tenant):
+                forgetting.restrict(person=person, recording=recording, by=by, at=at)

@@ -1,0 +1,122 @@
+"""`manage.py tenant create|list`: the houses on this installation."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import Any, NoReturn
+
+from django.core.exceptions import ValidationError
+from django.core.management.base import BaseCommand, CommandParser
+from django.core.validators import validate_email
+from django.db import Error as DatabaseFault
+from django.utils import timezone
+from rich.console import Console
+from rich.table import Table
+
+from cleac_site import founding
+from tenants import accounts, queries
+from tenants.errors import Refused
+from tenants.permissions import Actor
+
+FAULT, WRONG_USE = 1, 2
+REFUSALS = {
+    "slug-malformed": "SLUG has 1 to 40 small letters, digits and hyphens, and begins and ends with a letter or digit",
+    "name-malformed": "--name has 1 to 120 characters",
+    "slug-taken": "there is a tenant of this SLUG already",
+}
+
+
+class OneLineParser(CommandParser):
+    """Wrong use is one line and exit 2."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(WRONG_USE, f"{self.prog}: {message}\n")
+
+
+def address(text: str) -> str:
+    try:
+        validate_email(text)
+    except ValidationError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no e-mail address") from None
+    return text.lower()
+
+
+class Command(BaseCommand):
+    help = "Make a tenant with its keys, notices and first owner, or list the tenants. Exit 1 when it cannot be done, 2 for wrong use."
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        parser = OneLineParser(prog=f"{prog_name} {subcommand}", description=self.help, called_from_command_line=True)
+        self.add_base_argument(parser, "--settings", help="the Python path of a settings module")
+        self.add_base_argument(parser, "--pythonpath", help="a folder to add to the Python path")
+        self.add_base_argument(parser, "--traceback", action="store_true", help="raise on CommandError")
+        self.add_base_argument(parser, "--no-color", action="store_true", help="no colours")
+        self.add_base_argument(parser, "--force-color", action="store_true", help="colours in any case")
+        self.add_base_argument(parser, "--skip-checks", action="store_true", help="skip system checks")
+        parser.add_argument("-v", "--verbosity", type=int, default=1, help=argparse.SUPPRESS)
+        self.add_arguments(parser)
+        return parser
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        actions = parser.add_subparsers(dest="action", required=True, metavar="create|list", parser_class=OneLineParser)
+        create = actions.add_parser("create", help="a new tenant; its owner is mailed how to sign in")
+        create.add_argument("slug", metavar="SLUG", help="its name in addresses: /t/SLUG/")
+        create.add_argument("--name", required=True, help="its name on pages, in notices and mails")
+        create.add_argument("--owner-email", required=True, type=address, help="its first owner")
+        create.add_argument("--owner-name", default="", help="the owner's name (default: the address before the @)")
+        create.add_argument("--contact-email", type=address, help="whom guests may ask (default: the owner's address)")
+        create.add_argument("--json", action="store_true", help="{slug, id, name, owner, sign_in}")
+        listing = actions.add_parser("list", help="all tenants")
+        listing.add_argument("--json", action="store_true", help="a list of {slug, id, name, created_at, members}")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            if options["action"] == "create":
+                self._create(options)
+            else:
+                self._list(as_json=options["json"])
+        except Refused as refused:
+            self._fail(REFUSALS.get(refused.code, refused.code), FAULT if refused.status >= 409 else WRONG_USE)
+        except DatabaseFault as error:
+            said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            self._fail(f"the database cannot be used ({said}); `manage.py migrate` prepares one that answers", FAULT)
+
+    def _fail(self, words: str, code: int) -> NoReturn:
+        self.stderr.write(f"tenant: {words}")
+        sys.exit(code)
+
+    def _create(self, options: dict[str, Any]) -> None:
+        email = options["owner_email"]
+        tenant, owner = founding.found(
+            slug=options["slug"],
+            name=options["name"],
+            contact_email=options["contact_email"] or email,
+            owner_name=options["owner_name"] or email.partition("@")[0],
+            owner_email=email,
+            by=Actor.operator("tenant-create"),
+            at=timezone.now(),
+        )
+        link = accounts.entrance(owner.user)
+        if options["json"]:
+            found = {"slug": tenant.slug, "id": str(tenant.pk), "name": tenant.name, "owner": email, "sign_in": link}
+            self.stdout.write(json.dumps(found, indent=2))
+        else:
+            self.stdout.write(f"{tenant.name} is open at /t/{tenant.slug}/. A mail to {email} is on its way; the link in it, to hand over:")
+            self.stdout.write(link)
+
+    def _list(self, *, as_json: bool) -> None:
+        found = [
+            {"slug": one.slug, "id": str(one.pk), "name": one.name, "created_at": f"{one.created_at:%Y-%m-%dT%H:%M:%SZ}", "members": members}
+            for one, members in queries.tenants()
+        ]
+        if as_json:
+            self.stdout.write(json.dumps(found, indent=2))
+            return
+        table = Table("slug", "name", "created at", "members", "id", box=None, pad_edge=False)
+        for row in found:
+            table.add_row(*(str(row[column]) for column in ("slug", "name", "created_at", "members", "id")))
+        console = Console()
+        with console.capture() as text:
+            console.print(table)
+        self.stdout.write(text.get())

@@ -1,0 +1,1 @@
+"""Data-subject requests: opened, carried out, delivered (GDPR Art. 12, 15, 17)."""

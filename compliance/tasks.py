@@ -1,0 +1,51 @@
+"""Jobs of the data protection officer's desk."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from celery import shared_task
+from django.utils import timezone
+
+from tenants import jobs, scope
+from tenants import queries as house
+
+from . import queries, retention
+from .dsr import desk
+from .reports import making
+
+AT_ONCE = 500  # parts of recordings and invitations of one tenant: far fewer seconds than a job may take
+
+
+@shared_task(name="compliance.purge")
+def purge() -> None:
+    """Destroy what has been kept for as long as people agreed, in every tenant. Safe to run twice, and at the same time."""
+    by, at = jobs.actor("retention"), timezone.now()
+    for tenant, _members in house.tenants():
+        retention.run(tenant=tenant, by=by, at=at, most=AT_ONCE)
+
+
+@jobs.tenant_task(desk.TASK)
+def carry_out(*, request_id: str) -> None:
+    """Take a data-subject request one step on. Safe to run twice."""
+    desk.carry_out(request=queries.request_for(UUID(request_id)), by=jobs.actor("requests"), at=timezone.now())
+
+
+@shared_task(name="compliance.sweep_requests")
+def sweep_requests() -> None:
+    """Take on requests whose time has come: what failed, what was held, and what has been ready for long enough. Safe to run twice."""
+    by, at = jobs.actor("requests"), timezone.now()
+    for tenant, _members in house.tenants():
+        with scope.entered(tenant):
+            due = queries.due_work(at)
+        for request_id in due:
+            with scope.entered(tenant):
+                desk.carry_out(request=queries.request_for(request_id), by=by, at=at)
+
+
+@shared_task(name="compliance.prove")
+def prove() -> None:
+    """The nightly proof of every tenant, so that the desk can say what was found. Entry: `store.proved`, one for each tenant."""
+    everybody = [tenant for tenant, _members in house.tenants()]
+    for tenant in everybody:
+        making.prove(tenant=tenant, everybody=everybody, by=jobs.actor("prove"), at=timezone.now())

@@ -1,0 +1,1 @@
+"""Pages of the data protection officer's desk, one module for each part of it."""

@@ -1,0 +1,166 @@
+"""Requests about one's own data: the person's own pages, and the desk where the organisation sees what is due."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, StreamingHttpResponse
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from compliance import queries
+from compliance.dsr import desk, package
+from compliance.models import Request
+from recordings import queries as recordings
+from recordings import viewing
+from tenants.base_views import Page
+from tenants.errors import Refused
+from tenants.identity import identity_of
+
+SHOWN = 200  # requests of one list
+
+REFUSALS = {
+    "not-ready": gettext_lazy("This copy is not ready yet. Try again in a moment."),
+    "expired": gettext_lazy("The time to download this copy is over. Ask for a new one."),
+}
+# What became of one kind of data, in words a person understands; by the registry's ground or outcome.
+GROUNDS = {
+    "": gettext_lazy("erased"),
+    "gdpr-17-3-e": gettext_lazy("kept: needed to establish, exercise or defend legal claims (GDPR Art. 17(3)(e))"),
+    "member": gettext_lazy("kept: belongs to your membership of the organisation"),
+    "hold": gettext_lazy("kept under a legal hold: nobody can play it, and it is erased when the hold ends"),
+    "being-captured": gettext_lazy("still being captured: is erased as soon as that ends"),
+}
+KINDS = {
+    "*": gettext_lazy("Everything"),
+    "recordings.Artefact": gettext_lazy("Recordings of you"),
+    "consent.ServedNotice": gettext_lazy("Questions that you were shown"),
+    "consent.Decision": gettext_lazy("Your decisions"),
+    "calls.Meeting": gettext_lazy("Meetings that you hosted"),
+    "calls.Invitation": gettext_lazy("Invitations"),
+    "calls.Ticket": gettext_lazy("Passes into calls"),
+    "tenants.Person": gettext_lazy("Name and e-mail address"),
+    "tenants.LinkSecret": gettext_lazy("Personal links"),
+    "tenants.GuestSession": gettext_lazy("Sessions of your browser"),
+    "compliance.LogEntry": gettext_lazy("Entries of the log"),
+    "compliance.Hold": gettext_lazy("Legal holds"),
+    "compliance.Request": gettext_lazy("Your requests"),
+}
+
+
+class SeeOther(HttpResponseRedirect):
+    """After a form: go and get that page (RFC 9110 section 15.4.4)."""
+
+    status_code = 303
+
+
+def worded(lines: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """Each kind of data with what became of it; what there was nothing of is left out."""
+    some = [line for line in lines if line["rows"] or line["ground"]]
+    return [(str(KINDS.get(line["model"], line["model"])), str(GROUNDS.get(line["ground"], line["ground"]))) for line in some]
+
+
+def _entry(request: Request) -> dict[str, Any]:
+    return {"request": request, "lines": worded(request.lines), "unfinished": request.state in Request.UNFINISHED}
+
+
+class Own(Page):
+    """Mounted twice: at /my/ for a guest with a personal link, and inside the dashboard for a member of the tenant."""
+
+    ability = "mine.see"
+
+    @property
+    def staff(self) -> bool:
+        return identity_of(self.request).membership is not None
+
+    @property
+    def frame(self) -> str:
+        """The template around the page."""
+        return "cleac_site/tenant_base.html" if self.staff else "calls/frame.html"
+
+    def address(self, name: str, *args: object) -> str:
+        """The address of this side's page of that name."""
+        return reverse(f"own_{name}", args=[self.tenant.slug, *args]) if self.staff else reverse(f"my_{name}", args=args)
+
+
+class MyRequests(Own):
+    """What the reader asked for, and the two things that can be asked for. Erasure is asked for on a page of its own."""
+
+    template_name = "compliance/my_requests.html"
+    http_method_names: tuple[str, ...] = ("get", "head", "post")
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        found = [_entry(request) for request in queries.requests_of(self.person.pk)[:SHOWN]]
+        for entry in found:
+            ready = entry["request"].state == Request.State.READY
+            entry["download"] = self.address("request_download", entry["request"].pk) if ready else ""
+        open_kinds = {entry["request"].kind for entry in found if entry["unfinished"]}
+        urls = {name: self.address(name) for name in ("home", "requests", "erasure")}
+        return super().get_context_data(entries=found, open_kinds=open_kinds, urls=urls, controller=self.tenant.name, **kwargs)
+
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Ask for a copy."""
+        self._ask(Request.Kind.ACCESS)
+        return SeeOther(self.address("requests"))
+
+    def _ask(self, kind: str) -> Request:
+        channel = Request.Channel.ACCOUNT if self.staff else Request.Channel.LINK
+        return desk.open_request(person=self.person, kind=kind, channel=channel, by=self.actor, at=timezone.now())
+
+
+class Erasure(MyRequests):
+    """Says what goes and what stays, and has it erased."""
+
+    template_name = "compliance/erasure.html"
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        kept = [one for one in recordings.own_recordings(self.person)[:SHOWN] if viewing.shares(one, only=self.person)[0].stored]
+        return super().get_context_data(kept=len(kept), days=desk.REACHABLE.days, **kwargs)
+
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Ask for erasure: from the commit on nobody plays anything of the reader's."""
+        self._ask(Request.Kind.ERASURE)
+        return SeeOther(self.address("requests"))
+
+
+class Download(MyRequests):
+    """The copy, made while it is sent."""
+
+    http_method_names = ("post",)
+
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse | StreamingHttpResponse:  # type: ignore[override]  # reason: a stream
+        found, at = queries.own_request(self.person.pk, self.kwargs["request_id"]), timezone.now()
+        try:
+            desk.downloaded(request=found, by=self.actor, at=at)
+        except Refused as refused:
+            words = REFUSALS.get(refused.code, _("That is not possible now."))
+            return self.render_to_response(self.get_context_data(refusal=str(words)), status=refused.status)
+        made = package.collected(person=self.person, tenant=self.tenant, by=self.actor, at=at)
+        headers = {"Content-Disposition": f'attachment; filename="{made.name}"', "X-Content-Type-Options": "nosniff"}
+        return StreamingHttpResponse(_sent(package.stream(made)), content_type=package.MIME, headers=headers)
+
+
+async def _sent(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
+    """The pieces, each made in this request's thread only when the one before it was taken."""
+    ended = object()
+    while (piece := await sync_to_async(lambda: next(pieces, ended))()) is not ended:
+        assert isinstance(piece, bytes)
+        if piece:
+            yield piece
+
+
+class Desk(Page):
+    """Every request of the tenant, by its deadline, with what became of it."""
+
+    ability = "requests.see"
+    template_name = "compliance/desk.html"
+    http_method_names = ("get", "head")
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        now = timezone.now()
+        entries = [_entry(request) | {"late": request.due_at < now} for request in queries.requests()[:SHOWN]]
+        return super().get_context_data(entries=entries, **kwargs)

@@ -1,0 +1,146 @@
+"""Forgetting what was captured of one person: first nobody plays it any more, then holds are asked, then keys and objects go.
+
+What must never happen here, and what holds it:
+- Somebody plays what a person asked to have erased: `restrict` is committed before anything else is tried, and `release` asks for it
+  with every request. No page, task or hold takes a restriction back.
+- Something escapes because it was in the making: the stretches and their recordings are locked first, so no file is ordered meanwhile; a
+  file that is being written is shredded like a finished one, and its writer finds that out before it can commit.
+- Somebody else's part goes too: one object holds one person's one stretch, and only those of this person are looked for.
+- Something goes before its time: `expire` decides under the locks, by the notice that was agreed to, which stretches are over.
+- What is held is destroyed: holds are asked under the same locks. What they keep stays restricted, and the sweep comes back to it.
+- A journal is pulled away from under the worker that writes it: only capture closes a stretch; the sweep completes it afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import NamedTuple
+
+from django.db import transaction
+
+from compliance import holds, log
+from tenants import jobs
+from tenants.models import Person
+from tenants.permissions import Actor
+
+from . import queries, vault
+from .models import Artefact, Epoch, Recording
+
+RESTRICTED, HELD, REDACTED = "person.restricted", "person.held", "person.redacted"  # kinds of entries
+EXPIRED, PURGED = "recording.expired", "recording.purged"
+
+
+class Redacted(NamedTuple):
+    """How many stored objects went, and whether a hold kept what is left."""
+
+    shredded: int
+    held: bool
+
+
+@transaction.atomic
+def restrict(*, person: Person, recording: Recording | None, by: Actor, at: datetime) -> int:
+    """From the commit on nobody plays what was captured of the person (GDPR Art. 18), in one recording or in all; its erasure is promised.
+
+    Returns how many stretches were restricted by this call; for those that were before there is neither entry nor promise.
+    Entry: `person.restricted`.
+    """
+    newly = _restrict(queries.lock_for_forgetting(person, recording), at)
+    if newly:
+        for recording_id in sorted({epoch.track.recording_id for epoch in newly}):
+            jobs.later("recordings.redact", person_id=person.pk, recording_id=recording_id)
+        log.record(RESTRICTED, on=person, by=by, at=at, person=person.pk, recording=_named(recording), epochs=len(newly))
+    return len(newly)
+
+
+@transaction.atomic
+def redact(*, person: Person, recording: Recording | None, by: Actor, at: datetime) -> Redacted:
+    """Forget what was captured of the person, in one recording or in all: keys and objects of journals and playback files, ready or not.
+
+    What is being captured at this moment is restricted and left to the worker; `queries.to_forget` finds it when it is closed. Under a
+    hold everything stays, restricted. Safe to run twice; keys and objects that a crash leaves are swept.
+    Entries, where there was anything to say: `person.redacted`; `person.held`, once for the oldest hold that stands; `person.restricted`,
+    when all that was left to say is that.
+    """
+    newly = _restrict(queries.lock_for_forgetting(person, recording), at)
+    forgotten = _destroy(person, recording, by, at)
+    facts = {"person": person.pk, "recording": _named(recording)}
+    if forgotten.shredded:
+        log.record(REDACTED, on=person, by=by, at=at, **facts, objects=forgotten.shredded)
+    elif newly and not forgotten.held:  # all of it is being captured at this moment
+        log.record(RESTRICTED, on=person, by=by, at=at, **facts, epochs=len(newly))
+    return forgotten
+
+
+@transaction.atomic
+def expire(*, person: Person, recording: Recording, by: Actor, at: datetime) -> Redacted:
+    """Forget what was captured of the person in a recording and has been kept for as long as was agreed; the rest stays as it is.
+
+    As `redact`: nobody plays it from the commit on, holds are asked, keys and objects go; under a hold it stays, restricted. Safe to run
+    twice. Entries: `recording.expired`; `person.held`, once for the oldest hold that stands.
+    """
+    over = queries.over(queries.lock_for_forgetting(person, recording), at)
+    _restrict(over, at)
+    forgotten = _destroy(person, recording, by, at, only=over)
+    if forgotten.shredded:
+        log.record(EXPIRED, on=recording, by=by, at=at, person=person.pk, objects=forgotten.shredded)
+    return forgotten
+
+
+@transaction.atomic
+def complete(*, person: Person, recording: Recording, by: Actor, at: datetime) -> Redacted:
+    """Forget what is restricted already, because it could not go then: it was being captured, or held. Restricts nothing more.
+
+    Safe to run twice. Entries: `person.redacted`; `person.held`, once for the oldest hold that stands.
+    """
+    queries.lock_for_forgetting(person, recording)
+    forgotten = _destroy(person, recording, by, at)
+    if forgotten.shredded:
+        log.record(REDACTED, on=person, by=by, at=at, person=person.pk, recording=recording.pk, objects=forgotten.shredded)
+    return forgotten
+
+
+@transaction.atomic
+def conclude(*, recording: Recording, by: Actor, at: datetime) -> bool:
+    """A finished recording of which nothing is left is PURGED; whether it was this call's doing. Safe to run twice. Entry: `recording.purged`."""
+    recording = queries.locked(recording.pk)
+    if not queries.emptied().filter(pk=recording.pk).exists():
+        return False
+    recording.state, recording.retry_at = Recording.State.PURGED, None
+    recording.save(update_fields=["state", "retry_at"])
+    log.record(PURGED, on=recording, by=by, at=at, call=recording.call_id)
+    return True
+
+
+def _destroy(person: Person, recording: Recording | None, by: Actor, at: datetime, *, only: Iterable[Epoch] | None = None) -> Redacted:
+    """Keys and objects of what is restricted and not being captured, of these stretches or of all, unless a hold stands."""
+    left = queries.restricted_left(person, recording)
+    if only is not None:
+        left = left.filter(epochs__in=list(only))
+    locked = queries.locked_artefacts(left.values_list("pk", flat=True))
+    found = [artefact for artefact in locked if artefact.state != Artefact.State.SHREDDED]
+    if not found:
+        return Redacted(0, held=False)
+    hold = holds.standing(person.pk)
+    if hold is not None:
+        told = log.about(person.pk).filter(kind=HELD, record__facts__hold=str(hold.pk))
+        if not told.filter(record__facts__recording=str(_named(recording))).exists():
+            facts = {"person": person.pk, "recording": _named(recording), "hold": hold.pk}
+            log.record(HELD, on=person, by=by, at=at, **facts, objects=len(found))
+        return Redacted(0, held=True)
+    vault.shred(found)
+    return Redacted(len(found), held=False)
+
+
+def _restrict(epochs: Iterable[Epoch], at: datetime) -> list[Epoch]:
+    """Restrict those of these locked stretches that are not restricted yet; returns them. Nothing that was never begun counts."""
+    newly = [epoch for epoch in epochs if epoch.restricted_at is None and epoch.cut != "unused"]
+    for epoch in newly:
+        epoch.restricted_at = at
+        epoch.save(update_fields=["restricted_at"])
+    return newly
+
+
+def _named(recording: Recording | None) -> object:
+    """The recording's id in an entry; empty where all of them are meant."""
+    return recording.pk if recording is not None else ""

@@ -1,0 +1,93 @@
+"""How often one address may do something: counted in Redis, so that all processes count together.
+
+What must never happen here: an address is kept, or somebody in front of our proxies chooses the address that is counted. The key
+is a keyed hash that dies with its window; of `X-Forwarded-For` only the entry that our own outermost proxy wrote is believed.
+A limit slows guessing down and is never the lock itself: when Redis does not answer, nobody is turned away for that.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from ipaddress import IPv6Address, IPv6Network, ip_address
+
+from django.conf import settings
+from django.core.cache import cache
+from django.http import HttpRequest
+from django.utils.crypto import salted_hmac
+from redis.exceptions import RedisError
+
+SALT = "cleac.throttle"
+NO_ADDRESS = "0.0.0.0"  # noqa: S104 - reason: nothing is bound; it stands for a connection that has no address (RFC 1122)
+HOUSEHOLD = 64  # leading bits of an IPv6 address that one customer of a network has (RFC 6177): the rest changes at will
+
+logger = logging.getLogger(__name__)
+
+
+def address_of(request: HttpRequest) -> str:
+    """The client's address, seen past as many proxies as CLEAC_TRUSTED_PROXIES says; nothing further left is believed.
+
+    A request with fewer entries, or with one that is no address, came by another way: then it is the one that connected to us.
+    """
+    trusted = settings.CLEAC.trusted_proxies
+    entries = request.headers.get("X-Forwarded-For", "").split(",")
+    if 0 < trusted <= len(entries):
+        seen = _parsed(entries[-trusted])
+        if seen:
+            return seen
+    return _parsed(request.META.get("REMOTE_ADDR", "")) or NO_ADDRESS
+
+
+def _parsed(text: str) -> str:
+    try:
+        found = ip_address(text.strip())
+    except ValueError:
+        return ""
+    mapped = found.ipv4_mapped if isinstance(found, IPv6Address) else None
+    return str(mapped or found)
+
+
+def _household(address: str) -> str:
+    """What counts as one client: an IPv4 address, or the network of an IPv6 one."""
+    return str(IPv6Network((address, HOUSEHOLD), strict=False)) if ":" in address else address
+
+
+@dataclass(frozen=True)
+class Taken:
+    """One counted try: `wait` is 0 within the limit, else the seconds until the next window begins."""
+
+    wait: int
+    key: str = ""
+
+
+@dataclass(frozen=True)
+class Limit:
+    """So many times within a window of so many seconds, for each client. Windows follow one another; none slides."""
+
+    name: str
+    times: int
+    seconds: int
+
+    def take(self, request: HttpRequest) -> Taken:
+        """Count this try, also one beyond the limit."""
+        now = time.time()
+        client = salted_hmac(SALT, _household(address_of(request)), algorithm="sha256").hexdigest()
+        # The window stands in the key: a counter that outlived its time would otherwise shut somebody out for ever.
+        key = f"throttle:{self.name}:{int(now // self.seconds)}:{client}"
+        try:
+            cache.add(key, 0, timeout=self.seconds)
+            taken = cache.incr(key)
+        except ValueError:  # the window ended between the two
+            return Taken(0)
+        except (RedisError, OSError) as error:
+            logger.warning("limit %s is not counted: %s", self.name, type(error).__name__)
+            return Taken(0)
+        return Taken(0 if taken <= self.times else max(1, round(self.seconds - now % self.seconds)), key)
+
+    def give_back(self, taken: Taken) -> None:
+        """This try was in order and shall not count."""
+        try:
+            cache.decr(taken.key)
+        except (ValueError, RedisError, OSError) as error:
+            logger.debug("limit %s has nothing to give back: %s", self.name, type(error).__name__)
