@@ -1,13 +1,14 @@
 """How often one address may do something: counted in Redis, so that all processes count together.
 
 What must never happen here: an address is kept, or somebody in front of our proxies chooses the address that is counted. The key
-is a keyed hash that dies with its window; of `X-Forwarded-For` only the entry that our own outermost proxy wrote is believed.
+is a keyed hash that dies with the window after its own; of `X-Forwarded-For` only the entry that our own outermost proxy wrote is believed.
 A limit slows guessing down and is never the lock itself: when Redis does not answer, nobody is turned away for that.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import time
 from dataclasses import dataclass
 from ipaddress import IPv6Address, IPv6Network, ip_address
@@ -55,7 +56,7 @@ def _household(address: str) -> str:
 
 @dataclass(frozen=True)
 class Taken:
-    """One counted try: `wait` is 0 within the limit, else the seconds until the next window begins."""
+    """One counted try: `wait` is 0 within the limit, else the seconds after which the next one is within it."""
 
     wait: int
     key: str = ""
@@ -63,27 +64,41 @@ class Taken:
 
 @dataclass(frozen=True)
 class Limit:
-    """So many times within a window of so many seconds, for each client. Windows follow one another; none slides."""
+    """So many times within so many seconds, for each client.
+
+    Two counters are kept, of this window and of the one before it; the older one counts by the share of it that still lies within
+    the last `seconds`. So nobody has twice the tries at a border between two windows.
+    """
 
     name: str
     times: int
     seconds: int
 
     def take(self, request: HttpRequest) -> Taken:
-        """Count this try, also one beyond the limit."""
-        now = time.time()
+        """Count this try; one beyond the limit is turned away and does not count, so nobody's wait grows by trying again."""
+        number, elapsed = divmod(time.time(), self.seconds)
         client = salted_hmac(SALT, _household(address_of(request)), algorithm="sha256").hexdigest()
         # The window stands in the key: a counter that outlived its time would otherwise shut somebody out for ever.
-        key = f"throttle:{self.name}:{int(now // self.seconds)}:{client}"
+        key, older = (f"throttle:{self.name}:{int(number) - back}:{client}" for back in (0, 1))
         try:
-            cache.add(key, 0, timeout=self.seconds)
+            cache.add(key, 0, timeout=2 * self.seconds)
             taken = cache.incr(key)
-        except ValueError:  # the window ended between the two
+            before = cache.get(older, 0)
+        except ValueError:  # the counter was cleared between the two
             return Taken(0)
         except (RedisError, OSError) as error:
             logger.warning("limit %s is not counted: %s", self.name, type(error).__name__)
             return Taken(0)
-        return Taken(0 if taken <= self.times else max(1, round(self.seconds - now % self.seconds)), key)
+        if taken + before * (1 - elapsed / self.seconds) <= self.times:
+            return Taken(0, key)
+        self.give_back(Taken(0, key))
+        return Taken(max(1, math.ceil(self._free_at(taken - 1, before) - elapsed)), key)
+
+    def _free_at(self, taken: int, before: int) -> float:
+        """Seconds from the begin of this window until one more try is within the limit, when none is made until then."""
+        if taken < self.times:
+            return self.seconds * (1 - (self.times - taken - 1) / before)
+        return self.seconds * (2 - (self.times - 1) / taken)
 
     def give_back(self, taken: Taken) -> None:
         """This try was in order and shall not count."""

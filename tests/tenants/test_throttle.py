@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.cookiejar
 import json
+import math
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -32,13 +33,13 @@ WRONG = {"secret": "A" * 22}
 
 
 @pytest.fixture
-def window(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """`window(n)`: from now on it is one second into the n-th window of the limit, so that no test sits on a border."""
+def window(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """`window(n)`: from now on it is so many windows after the begin of one, so that the clock of the machine has no part in it."""
 
-    def at(number: int) -> None:
-        monkeypatch.setattr(throttle.time, "time", lambda: number * WRONG_LINKS.seconds + 1.0)
+    def at(number: float) -> None:
+        monkeypatch.setattr(throttle.time, "time", lambda: (1_000_000 + number) * WRONG_LINKS.seconds)
 
-    at(1_000_000)
+    at(0)
     return at
 
 
@@ -62,19 +63,52 @@ def test_who_tries_too_many_wrong_links_is_told_to_wait_and_not_whether_a_link_i
 
     assert (wrong_answer.status_code, wrong_answer["Content-Type"]) == (429, "application/problem+json")
     assert (wrong_answer.json()["code"], wrong_answer.json()["status"]) == ("unknown-link", 429)
-    assert wrong_answer["Retry-After"] == str(WRONG_LINKS.seconds - 1)
+    assert wrong_answer["Retry-After"] == str(WRONG_LINKS.seconds + math.ceil(WRONG_LINKS.seconds / WRONG_LINKS.times))
     assert (right_answer.status_code, right_answer.content, right_answer["Retry-After"]) == (429, wrong_answer.content, wrong_answer["Retry-After"])
     assert right_answer.cookies.get("cleac_guest") is None
     assert not GuestSession.objects.exists()
     assert len(queried) == 0
 
 
-def test_the_next_window_is_open_again(client: Client, cast: Any, window: Any) -> None:
+def test_tries_are_forgotten_as_they_grow_old(client: Client, cast: Any, window: Any) -> None:
+    """Half a window after a full one, half of the tries count still."""
+    guess(client, WRONG_LINKS.times)
+
+    window(1.5)
+
+    assert guess(client, WRONG_LINKS.times // 2 + 1) == [404] * (WRONG_LINKS.times // 2) + [429]
+
+
+def test_a_border_between_two_windows_doubles_nothing(client: Client, cast: Any, window: Any) -> None:
+    window(0.99)
+    guess(client, WRONG_LINKS.times)
+
+    window(1.0)
+
+    assert guess(client) == [429]
+
+
+def test_who_waits_as_long_as_was_said_is_let_in_and_who_waits_less_is_not(client: Client, cast: Any, window: Any) -> None:
+    for begun in (0.25, 10.75):
+        window(begun)
+        guess(client, WRONG_LINKS.times)
+        said = int(client.post(OPEN, WRONG, content_type=JSON)["Retry-After"]) / WRONG_LINKS.seconds
+        window(begun + said - 2 / WRONG_LINKS.seconds)
+        assert guess(client) == [429]
+        forget_cached_limits()
+
+        window(begun)
+        guess(client, WRONG_LINKS.times + 1)
+        window(begun + said)
+        assert guess(client) == [404]
+
+
+def test_a_window_nobody_used_leaves_nothing(client: Client, cast: Any, window: Any) -> None:
     guess(client, WRONG_LINKS.times + 1)
 
-    window(1_000_001)
+    window(2)
 
-    assert guess(client) == [404]
+    assert set(guess(client, WRONG_LINKS.times)) == {404}
 
 
 def test_links_that_open_something_never_count(client: Client, cast: Any, window: Any) -> None:
@@ -178,14 +212,14 @@ def test_the_limits_of_account_pages_behind_a_proxy_count_each_client(client: Cl
     assert forgotten(99, "198.51.100.2") == 302
 
 
-def test_no_address_is_kept_and_every_counter_dies_with_its_window(client: Client, cast: Any, window: Any) -> None:
+def test_no_address_is_kept_and_every_counter_dies_with_the_window_after_its_own(client: Client, cast: Any, window: Any) -> None:
     guess(client, REMOTE_ADDR="192.0.2.77")
 
     redis = cache._cache.get_client()  # type: ignore[attr-defined]  # reason: the keys themselves are what is looked at
     keys = list(redis.scan_iter("cleac:*throttle*"))
     assert len(keys) == 1
     assert b"192.0.2.77" not in keys[0]
-    assert 0 < redis.ttl(keys[0]) <= WRONG_LINKS.seconds
+    assert 0 < redis.ttl(keys[0]) <= 2 * WRONG_LINKS.seconds
 
 
 def test_while_redis_is_away_a_good_link_still_opens(client: Client, cast: Any, settings: Any) -> None:

@@ -254,7 +254,7 @@ def guess_too_often() -> None:
     """From this process: the running site counts in the same Redis."""
     client = Client()
     try:
-        for _ in range(2 * WRONG_LINKS.times):  # twice, so that a window that ends meanwhile changes nothing
+        for _ in range(2 * WRONG_LINKS.times):  # twice: as many as that count also when a new window begins meanwhile
             client.post("/j/open", {"secret": "A" * 22}, content_type="application/json")
     finally:
         connections.close_all()
