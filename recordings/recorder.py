@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from typing import BinaryIO
 
-from calls.media.sink import Packet
+from calls.media.sink import Packet, starts_key_frame
 
 from .journal import Item, Writer, clock_pair
 from .sealing import Context
@@ -22,6 +22,7 @@ from .sealing import Context
 RECORD_US = 1_000_000  # the longest interval of one record
 RECORD_BYTES = 4 * 1024 * 1024  # a flood is sealed earlier, so that memory stays bounded
 KEY_FRAME_SECONDS = 4.0
+FIRST_KEY_FRAME_SECONDS = 0.5  # nothing can be decoded before it: a lost request or picture must not cost four seconds
 PICTURES = frozenset({"cam", "screen"})
 
 _log = logging.getLogger(__name__)
@@ -49,6 +50,7 @@ class Recorder:
         self._started, self._clock = started, clock
         self._ask = ask_for_key_frame if context.source in PICTURES else None
         self._asked_at: float | None = None
+        self._can_be_decoded = False
         self._items: list[Item] = []
         self._waiting_bytes = self._packets = self._stored_until_us = 0
         self._cut_us: int | None = None
@@ -81,6 +83,7 @@ class Recorder:
         """Keep one packet. Padding-only ones carry nothing and are left out."""
         if self.ended is None and packet.payload:
             self._take(b"P", raw, arrived)
+            self._can_be_decoded = self._can_be_decoded or starts_key_frame(packet.payload)
             if self._asked_at is None:
                 self._ask_when_due(arrived)
 
@@ -169,7 +172,8 @@ class Recorder:
         self._waiting_bytes = 0
 
     def _ask_when_due(self, now: float) -> None:
-        if self._ask and (self._asked_at is None or now - self._asked_at >= KEY_FRAME_SECONDS):
+        gap = KEY_FRAME_SECONDS if self._can_be_decoded else FIRST_KEY_FRAME_SECONDS
+        if self._ask and (self._asked_at is None or now - self._asked_at >= gap):
             self._asked_at = now
             self._ask()
 

@@ -102,3 +102,18 @@ class Sink(Protocol):
 
     def closed(self, reason: str) -> None:
         """The track is over, by name: `ended`, `left`, `faulty`. Nothing follows."""
+
+
+def starts_key_frame(payload: bytes) -> bool:
+    """Is this the first packet of a VP8 key frame? Reads the payload descriptor and one bit (RFC 7741 sections 4.2 and 4.3)."""
+    if not payload or payload[0] & 0x17 != 0x10:
+        return False
+    at = 1
+    if payload[0] & 0x80:
+        if len(payload) < 2:
+            return False
+        flags, at = payload[1], 2
+        if flags & 0x80:
+            at += 2 if len(payload) > at and payload[at] & 0x80 else 1
+        at += bool(flags & 0x40) + bool(flags & 0x30)
+    return len(payload) > at and not payload[at] & 0x01

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from calls.media import sdp
-from calls.media.forward import HISTORY, Copy, Numbering, PythonForwarder, starts_key_frame
+from calls.media.forward import HISTORY, Copy, Numbering, PythonForwarder
 from calls.media.peer import RtcpByePacket, RtcpSdesPacket, RtcpSrPacket, parse_rtcp
-from calls.media.sink import Packet
+from calls.media.sink import Packet, starts_key_frame
 
 from .wires import Clock, Outlet
 

@@ -16,13 +16,14 @@ from hypothesis import strategies as st
 
 from calls.media.sink import Packet
 from recordings.journal import Reader, read_clock_pair
-from recordings.recorder import KEY_FRAME_SECONDS, RECORD_BYTES, Recorder
+from recordings.recorder import FIRST_KEY_FRAME_SECONDS, KEY_FRAME_SECONDS, RECORD_BYTES, Recorder
 from recordings.sealing import Context, new_key
 
 GAIL_CAM = Context("acme", "recording-1", "gail", "cam", "epoch-1", bytes(range(32)))
 KEY = new_key()
 STARTED = 5000.0
 STEP = 0.02  # seconds between packets
+KEY_FRAME = b"\x10\x00"  # its first packet (RFC 7741 sections 4.2 and 4.3)
 
 
 def rtp(number: int, payload: bytes = b"picture", length: int = 0) -> tuple[Packet, bytes]:
@@ -179,11 +180,22 @@ def test_a_flood_is_sealed_before_its_second_is_over(desk: Desk) -> None:
 @pytest.mark.parametrize(("source", "asks"), [("cam", 3), ("screen", 3), ("mic", 0), ("screen-audio", 0)])
 def test_a_key_frame_is_asked_for_at_first_and_every_four_seconds_of_pictures(tmp_path: Path, source: str, asks: int) -> None:
     desk = Desk(tmp_path, source)
-    desk.send(0, round(2.5 * KEY_FRAME_SECONDS / STEP))
+    desk.recorder.packet(*rtp(0, payload=KEY_FRAME), moment(0))
+    desk.send(1, round(2.5 * KEY_FRAME_SECONDS / STEP))
     desk.recorder.stop("stopped", desk.now)
     desk.recorder.tick(desk.now + 60)
 
     assert desk.asked == asks
+
+
+def test_until_a_key_frame_comes_it_is_asked_for_again_twice_a_second(desk: Desk) -> None:
+    desk.send(0, round(KEY_FRAME_SECONDS / STEP))
+    before = desk.asked
+    desk.recorder.packet(*rtp(200, payload=KEY_FRAME), moment(200))
+    desk.send(201, 300)
+
+    assert before == KEY_FRAME_SECONDS / FIRST_KEY_FRAME_SECONDS
+    assert desk.asked == before
 
 
 def test_after_the_end_nothing_is_stored_and_a_second_end_does_nothing(desk: Desk) -> None:

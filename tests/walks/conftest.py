@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -11,7 +12,8 @@ import pytest_asyncio
 from recordings import storage
 
 from . import media
-from .people import NUMBERS, SOCKETS, Attendee, Recorded, Trio, admitted, created_meeting, marked
+from .people import NUMBERS, SOCKETS, Attendee, Recorded, Trio, admitted, created_meeting, marked, until
+from .stored import stretches
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -42,9 +44,16 @@ async def trio(people: dict[str, Attendee], live_cast: Any) -> Trio:
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def recorded(trio: Trio) -> Recorded:
-    """Hana and Gail are kept, Gus is not."""
+async def recorded(trio: Trio, live_cast: Any) -> Recorded:
+    """Hana and Gail are kept, and what is kept of each can be seen and heard; Gus is not."""
     since, before = time.time(), frozenset(storage.store().names())
     await trio.hana.control("record").click()
     await marked(trio.everybody, Hana="captured", Gail="captured", Gus="declined")
+    await until("pictures and sound of both are stored", lambda: asyncio.to_thread(both_are_stored, live_cast.acme))
     return Recorded(trio.hana, trio.gail, trio.gus, trio.links, since, before)
+
+
+def both_are_stored(tenant: Any) -> bool:
+    """A mark says that something is kept; a picture can be decoded from the first key frame on."""
+    kept = [one for one in stretches(tenant) if one.name in ("Hana", "Gail")]
+    return len(kept) == 4 and all(NUMBERS[one.name] in one.people for one in kept)
