@@ -10,14 +10,14 @@ import re
 from typing import Any, ClassVar
 
 from django import forms
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from tenants import identity as who
-from tenants.base_views import Page
+from tenants.base_views import OwnPage, Page, SeeOther
 from tenants.errors import Refused
 from tenants.models import Person
 
@@ -37,12 +37,6 @@ REFUSALS = {
 }
 
 log = logging.getLogger(__name__)
-
-
-class SeeOther(HttpResponseRedirect):
-    """After a form: go and get that page (RFC 9110 section 15.4.4)."""
-
-    status_code = 303
 
 
 def asked_range(header: str, size: int) -> tuple[int, int] | None:
@@ -67,16 +61,6 @@ class Side(Page):
     own: ClassVar[bool] = False  # the reader's own part, not everybody's
 
     @property
-    def staff(self) -> bool:
-        """Is the reader at home in the tenant's dashboard? Guests have pages of their own."""
-        return who.identity_of(self.request).membership is not None
-
-    @property
-    def frame(self) -> str:
-        """The template around its pages."""
-        return "cleac_site/tenant_base.html" if self.staff else "calls/frame.html"
-
-    @property
     def recording(self) -> Recording:
         """The one that the address names, if the reader may see it. Raises Refused("not-found", 404)."""
         raise NotImplementedError
@@ -88,15 +72,14 @@ class Side(Page):
 
     def address(self, name: str, *args: object) -> str:
         """The address of this side's page of that name."""
-        if not self.staff:
-            return reverse(f"my_{name}", args=args)
-        return reverse(f"own_{name}" if self.own else name, args=[self.tenant.slug, *args])
+        raise NotImplementedError
 
 
 class Desk(Side):
     """A tenant's recordings: the host's own, or all for who sees all meetings."""
 
     ability = "recordings.play"
+    frame = "cleac_site/tenant_base.html"
 
     @property
     def recording(self) -> Recording:
@@ -106,12 +89,14 @@ class Desk(Side):
     def part(self) -> Person | None:
         return None
 
+    def address(self, name: str, *args: object) -> str:
+        return reverse(name, args=[self.tenant.slug, *args])
 
-class Own(Side):
+
+class Own(OwnPage, Side):
     """One's own part: a guest's, from the personal link, without an account; or a staff member's, from the dashboard."""
 
     own = True
-    ability = "mine.see"
 
     @property
     def recording(self) -> Recording:

@@ -6,8 +6,9 @@ from io import BytesIO
 from typing import Any, ClassVar, TypeVar
 
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.middleware.csrf import CsrfViewMiddleware
+from django.urls import reverse
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from django.views.generic import TemplateView
@@ -60,6 +61,32 @@ class Page(TemplateView):
     @property
     def membership(self) -> Membership:
         return required(identity_of(self.request).membership)
+
+
+class OwnPage(Page):
+    """One's own data. Mounted twice: `my_*` for a guest with a personal link, `own_*` inside the dashboard for a member of the tenant."""
+
+    ability = "mine.see"
+
+    @property
+    def staff(self) -> bool:
+        """Is the reader at home in the tenant's dashboard?"""
+        return identity_of(self.request).membership is not None
+
+    @property
+    def frame(self) -> str:
+        """The template around the page."""
+        return "cleac_site/tenant_base.html" if self.staff else "calls/frame.html"
+
+    def address(self, name: str, *args: object) -> str:
+        """The address of the reader's own page of that name."""
+        return reverse(f"own_{name}", args=[self.tenant.slug, *args]) if self.staff else reverse(f"my_{name}", args=args)
+
+
+class SeeOther(HttpResponseRedirect):
+    """After a form: go and get that page (RFC 9110 section 15.4.4)."""
+
+    status_code = 303
 
 
 def required(value: T | None) -> T:

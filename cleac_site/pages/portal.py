@@ -14,28 +14,17 @@ from compliance import queries as compliance
 from consent import queries as consent
 from recordings import queries as recordings
 from recordings import viewing
-from tenants.base_views import Page
+from tenants.base_views import OwnPage
 from tenants.identity import identity_of
 
 SHOWN = 50  # entries of each list
 
 
-class MyHome(Page):
-    """Mounted twice: at /my/ for a guest with a personal link, and inside the dashboard for a member of the tenant."""
+class MyHome(OwnPage):
+    """The home of whoever has a person in this tenant."""
 
-    ability = "mine.see"
     template_name = "cleac_site/my_home.html"
     http_method_names = ("get", "head")
-
-    @property
-    def staff(self) -> bool:
-        """Is the reader at home in the tenant's dashboard?"""
-        return identity_of(self.request).membership is not None
-
-    @property
-    def frame(self) -> str:
-        """The template around the page."""
-        return "cleac_site/tenant_base.html" if self.staff else "calls/frame.html"
 
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         if identity_of(request).person is None:  # an account, but no link: its own data is inside the dashboard
@@ -55,10 +44,6 @@ class MyHome(Page):
             "controller": self.tenant.name,
         }
         return super().get_context_data(**(kwargs | told))
-
-    def address(self, name: str, *args: object) -> str:
-        """The address of this side's page of that name."""
-        return reverse(f"own_{name}", args=[self.tenant.slug, *args]) if self.staff else reverse(f"my_{name}", args=args)
 
     def _meetings(self) -> list[dict[str, Any]]:
         """Newest first, each with the way in while there is one."""

@@ -6,8 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 from asgiref.sync import sync_to_async
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, StreamingHttpResponse
-from django.urls import reverse
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -17,9 +16,8 @@ from compliance.dsr import desk, package
 from compliance.models import Request
 from recordings import queries as recordings
 from recordings import viewing
-from tenants.base_views import Page
+from tenants.base_views import OwnPage, Page, SeeOther
 from tenants.errors import Refused
-from tenants.identity import identity_of
 
 SHOWN = 200  # requests of one list
 
@@ -52,12 +50,6 @@ KINDS = {
 }
 
 
-class SeeOther(HttpResponseRedirect):
-    """After a form: go and get that page (RFC 9110 section 15.4.4)."""
-
-    status_code = 303
-
-
 def worded(lines: list[dict[str, Any]]) -> list[tuple[str, str]]:
     """Each kind of data with what became of it; what there was nothing of is left out."""
     some = [line for line in lines if line["rows"] or line["ground"]]
@@ -68,26 +60,7 @@ def _entry(request: Request) -> dict[str, Any]:
     return {"request": request, "lines": worded(request.lines), "unfinished": request.state in Request.UNFINISHED}
 
 
-class Own(Page):
-    """Mounted twice: at /my/ for a guest with a personal link, and inside the dashboard for a member of the tenant."""
-
-    ability = "mine.see"
-
-    @property
-    def staff(self) -> bool:
-        return identity_of(self.request).membership is not None
-
-    @property
-    def frame(self) -> str:
-        """The template around the page."""
-        return "cleac_site/tenant_base.html" if self.staff else "calls/frame.html"
-
-    def address(self, name: str, *args: object) -> str:
-        """The address of this side's page of that name."""
-        return reverse(f"own_{name}", args=[self.tenant.slug, *args]) if self.staff else reverse(f"my_{name}", args=args)
-
-
-class MyRequests(Own):
+class MyRequests(OwnPage):
     """What the reader asked for, and the two things that can be asked for. Erasure is asked for on a page of its own."""
 
     template_name = "compliance/my_requests.html"
