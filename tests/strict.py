@@ -1,19 +1,21 @@
 """Nothing is silently left out: with CI set, a skipped, expected-to-fail or deselected test fails the run and is listed by name.
 
-Also who runs what when several processes share the work: tests of the running site and of the browser stay together, because each process
-would otherwise start its own, and so do those of one file.
+Also who runs what when several processes share the work. Tests of one file stay together, because each process would otherwise make the
+fixtures of the file again; and so do all walks, because two calls of several browsers at once are too much for two cores.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import PurePosixPath
 from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 IN_CI = os.environ.get("CI", "").lower() in ("1", "true", "yes")
-SITE = frozenset({"stack", "browser"})  # fixtures of which there is one
+WALKS = PurePosixPath("tests/walks")
 left_out: dict[str, None] = {}  # in order, each once: a process that shares the work tells it too
 
 
@@ -21,14 +23,30 @@ left_out: dict[str, None] = {}  # in order, each once: a process that shares the
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Whatever asks for a browser is a browser test, so that `--fast` cannot miss one that forgot its marker."""
     for item in items:
-        fixtures = getattr(item, "fixturenames", ())
-        if "browser" in fixtures:
+        if "browser" in getattr(item, "fixturenames", ()):
             item.add_marker("browser")
-        item.add_marker(pytest.mark.xdist_group("site" if SITE.intersection(fixtures) else item.path.stem))
+
+
+class TogetherScheduling(LoadScopeScheduling):
+    """What stays together is taken as a whole by the next process that is free."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return together(nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> TogetherScheduling:
+    return TogetherScheduling(config, log)
+
+
+def together(nodeid: str) -> str:
+    """The name of what a test stays together with: all walks, or its file."""
+    file = nodeid.partition("::")[0]
+    return str(WALKS) if PurePosixPath(file).is_relative_to(WALKS) else file
 
 
 def pytest_deselected(items: Sequence[pytest.Item]) -> None:
-    left_out.update(dict.fromkeys(f"deselected: {item.nodeid.rpartition('@')[0] or item.nodeid}" for item in items))
+    left_out.update(dict.fromkeys(f"deselected: {item.nodeid}" for item in items))
 
 
 def pytest_collectreport(report: pytest.CollectReport) -> None:

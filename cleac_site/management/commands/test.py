@@ -21,7 +21,7 @@ from cleac_site import backends
 
 ROOT = Path(__file__).resolve().parent.parent.parent.parent
 EXIT = {0: 0, 4: 2}  # pytest's codes that are not plain failure
-SHARED = ("-n", "2", "--dist", "loadgroup")  # two processes; `tests.strict` says who runs what
+SHARED = ("-n", "2", "--dist", "loadscope")  # two processes; `tests.strict` says who runs what
 OURS = ("cleac_site", "tenants", "consent", "calls", "recordings", "compliance")
 
 
