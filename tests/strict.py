@@ -1,21 +1,38 @@
 """Nothing is silently left out: with CI set, a skipped, expected-to-fail or deselected test fails the run and is listed by name.
 
-Also who runs what when several processes share the work. Tests of one file stay together, because each process would otherwise make the
-fixtures of the file again; and so do all walks, because two calls of several browsers at once are too much for two cores.
+Also who runs what when two processes share the work. Tests of one file stay together, because each process would otherwise make the fixtures
+of the file again. All tests on the running site are one group, in a process that takes nothing afterwards: the site writes into the
+databases of its process for as long as it runs, and two calls of several browsers at once are too much for two cores.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import PurePosixPath
 from typing import Any
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 IN_CI = os.environ.get("CI", "").lower() in ("1", "true", "yes")
-WALKS = PurePosixPath("tests/walks")
+ON_THE_SITE = frozenset(
+    {
+        "tests/compliance/test_reports_look.py",
+        "tests/recordings/test_pages_look.py",
+        "tests/site/test_api_contract.py",
+        "tests/site/test_limits.py",
+        "tests/site/test_pages_look.py",
+        "tests/walks/test_a_join_and_consent.py",
+        "tests/walks/test_a_states.py",
+        "tests/walks/test_arrive.py",
+        "tests/walks/test_c_playback.py",
+        "tests/walks/test_c_recording.py",
+        "tests/walks/test_c_worker_lost.py",
+        "tests/walks/test_d_requests.py",
+        "tests/walks/test_on_sqlite.py",
+    }
+)
+SITE = "the running site"
 left_out: dict[str, None] = {}  # in order, each once: a process that shares the work tells it too
 
 
@@ -23,8 +40,17 @@ left_out: dict[str, None] = {}  # in order, each once: a process that shares the
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Whatever asks for a browser is a browser test, so that `--fast` cannot miss one that forgot its marker."""
     for item in items:
-        if "browser" in getattr(item, "fixturenames", ()):
+        fixtures = getattr(item, "fixturenames", ())
+        if "browser" in fixtures:
             item.add_marker("browser")
+        if "stack" in fixtures and together(item.nodeid) != SITE:
+            raise pytest.UsageError(f"{item.nodeid} runs the site: its file belongs into ON_THE_SITE in tests/strict.py")
+
+
+def together(nodeid: str) -> str:
+    """The name of what a test stays together with: its file, or everything on the running site."""
+    file = nodeid.partition("::")[0]
+    return SITE if file in ON_THE_SITE else file
 
 
 class TogetherScheduling(LoadScopeScheduling):
@@ -33,16 +59,16 @@ class TogetherScheduling(LoadScopeScheduling):
     def _split_scope(self, nodeid: str) -> str:
         return together(nodeid)
 
+    def _reschedule(self, node: Any) -> None:
+        if SITE in self.assigned_work[node] and len(self.nodes) > 1:
+            node.shutdown()  # when it has run what it has
+        else:
+            super()._reschedule(node)
+
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> TogetherScheduling:
     return TogetherScheduling(config, log)
-
-
-def together(nodeid: str) -> str:
-    """The name of what a test stays together with: all walks, or its file."""
-    file = nodeid.partition("::")[0]
-    return str(WALKS) if PurePosixPath(file).is_relative_to(WALKS) else file
 
 
 def pytest_deselected(items: Sequence[pytest.Item]) -> None:

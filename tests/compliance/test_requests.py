@@ -20,8 +20,9 @@ from django.utils import timezone
 from compliance import log, queries
 from compliance.dsr import desk, package
 from compliance.models import Hold, Request
+from recordings import forgetting
 from recordings.models import Epoch
-from tenants import scope
+from tenants import jobs, scope
 from tenants.models import Person
 from tenants.permissions import Actor
 from tests import make
@@ -191,6 +192,17 @@ def test_an_erasure_takes_the_own_part_at_once_then_the_name_and_leaves_everybod
     told = sign_in(house.cast.dora_user).get("/t/acme/requests/").content.decode()
     assert "Somebody who was erased" in told
     assert {"request.opened", "request.carried_out", "request.closed", "person.restricted", "person.redacted"} <= set(kinds(house))
+
+
+def test_the_answer_names_the_recordings_also_when_the_sweep_shredded_them_before_it(house: Stored, gail: Client) -> None:
+    gail.post(f"{MINE}erasure")
+    with scope.entered(house.cast.acme):
+        forgetting.redact(person=house.cast.gail, recording=None, by=jobs.actor("sweep"), at=timezone.now())
+    worked(house)
+
+    [line] = [line for line in only(house).lines if line["model"] == "recordings.Artefact"]
+    assert (line["outcome"], line["rows"] > 0) == ("done", True)
+    assert "<dt>Recordings of you</dt>" in gail.get(MINE).content.decode()
 
 
 def test_who_asks_for_erasure_in_a_call_takes_every_yes_back(cast: Any, tmp_path: Path, settings: Any) -> None:

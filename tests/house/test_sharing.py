@@ -11,10 +11,10 @@ from cleac_site.bootstrap import ROOT
 from tests.site.test_run import clean_environment
 
 TEST = "import pytest\n\n@pytest.mark.parametrize('number', range(8))\ndef test_one(number):\n    pass\n"
-FILES = ("tests/unit/test_a.py", "tests/unit/test_b.py", "tests/walks/test_c.py", "tests/walks/test_d.py")
+FILES = ("tests/unit/test_a.py", "tests/unit/test_b.py", "tests/walks/test_arrive.py", "tests/site/test_limits.py")
 
 
-def test_tests_of_one_file_and_all_walks_run_in_one_process_each(tmp_path: Path) -> None:
+def test_tests_of_one_file_run_in_one_process_and_so_does_everything_on_the_site(tmp_path: Path) -> None:
     for name in FILES:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(TEST)
