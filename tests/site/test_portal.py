@@ -48,7 +48,7 @@ def test_a_guest_reads_first_what_is_kept_now_then_everything_else(house: Stored
         "Recording of your voice",
         "Yes",
         "Your part is kept until",
-        "0 looks",
+        "nobody has opened it",
         "Ask for a copy or for erasure",
     ):
         assert words in shown
