@@ -78,7 +78,8 @@ def export_artefacts(person: Model) -> Iterator[dict[str, Any]]:
 def erase_artefacts(person: Model, at: datetime) -> Line:
     """Destroy the keys of everything captured of the person, and the objects. What is being captured now is reported as failed.
 
-    Counted is all that is gone: another job may have shredded it in the moment between the request and this.
+    Counted is all that is gone: another job may have shredded it in the moment between the request and this. A key that was never used
+    had kept nothing.
     """
     assert isinstance(person, Person)
     redacted = forgetting.redact(person=person, recording=None, by=jobs.actor("erasure"), at=at)
@@ -88,7 +89,7 @@ def erase_artefacts(person: Model, at: datetime) -> Line:
     open_ones = stored.filter(state=Artefact.State.WRITING).count()
     if open_ones:
         return Line("recordings.Artefact", Outcome.FAILED, open_ones, "being-captured")
-    return Line("recordings.Artefact", Outcome.DONE, stored.filter(state=Artefact.State.SHREDDED).count())
+    return Line("recordings.Artefact", Outcome.DONE, stored.filter(state=Artefact.State.SHREDDED).exclude(epochs__cut="unused").count())
 
 
 declare(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
+from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 from django import forms
@@ -55,24 +56,24 @@ def asked_range(header: str, size: int) -> tuple[int, int] | None:
     return (start, min(end - start, MOST)) if start < end else None
 
 
-class Side(Page):
+class Side(Page, ABC):
     """What the staff's pages and the person's own share."""
 
     own: ClassVar[bool] = False  # the reader's own part, not everybody's
 
     @property
+    @abstractmethod
     def recording(self) -> Recording:
         """The one that the address names, if the reader may see it. Raises Refused("not-found", 404)."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def part(self) -> Person | None:
         """Whose part is shown; None for everybody's."""
-        raise NotImplementedError
 
+    @abstractmethod
     def address(self, name: str, *args: object) -> str:
         """The address of this side's page of that name."""
-        raise NotImplementedError
 
 
 class Desk(Side):
