@@ -1,8 +1,9 @@
-"""A call of Acme's that is on: Hana hosts, Gail and Gus are in it."""
+"""A call of Acme's that is on: Hana hosts, Gail and Gus are in it. And one small playback file."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,9 @@ from recordings.models import Artefact, Epoch, Recording
 from tenants import scope
 from tenants.permissions import Actor
 from tests.calls import scenes
+
+from .clusters import picture
+from .reel import write
 
 
 @dataclass
@@ -56,3 +60,10 @@ def made(cast: Any) -> Sitting:
 @pytest.fixture
 def sitting(cast: Any) -> Sitting:
     return made(cast)
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> bytes:
+    """Three clusters, FRONT and END."""
+    write(tmp_path / "small", [picture(8_300_000, key=True), picture(8_333_000), picture(10_300_000), picture(10_400_000, key=True)])
+    return (tmp_path / "small").read_bytes()
