@@ -1,6 +1,6 @@
 """The plot that explains the figures: one SVG for page and PDF.
 
-Colours are attributes, which a print needs and which a page's sheet overrides by class (`plot-...` in components.css), so that it is readable
+Colours are attributes, which a print needs and which a page's sheet overrides by class (`plot-...` in figures.css), so that it is readable
 in light and dark and needs neither script nor inline style. Lengths are shares of the width, so that words keep their size on a phone.
 """
 
