@@ -10,6 +10,8 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
+from compliance.dsr import desk
+from compliance.models import Request
 from compliance.reports import figures, making
 from consent import services as consent
 from recordings import viewing
@@ -157,6 +159,28 @@ def test_a_look_counts_by_its_purpose_and_an_erasure_is_counted_and_takes_its_se
     assert found.looks == {"agreed": 0, "follow-up": 0, "dispute": 1, "quality": 0, "own": 0}
     assert found.erasures == 1
     assert (found.stored_seconds["cam"], found.stored_seconds["mic"]) == (0.0, pytest.approx(2.0, abs=0.1))
+
+
+def test_requests_are_counted_by_their_answer_and_their_last_day(sitting: Sitting) -> None:
+    now = timezone.now()
+    asked_at, today = now - timedelta(days=40), now.date()
+    opened = {"channel": Request.Channel.DESK, "by": Actor.person(sitting.cast.hana)}
+    everybody = sitting.cast.gail, sitting.cast.gus, sitting.cast.hana
+    with scope.entered(sitting.cast.acme):
+        copies = [desk.open_request(person=person, kind="access", at=asked_at, **opened) for person in everybody]
+        in_time = desk.carry_out(request=copies[0], by=JOB, at=asked_at + timedelta(days=1))
+        for late in copies[1:]:
+            desk.carry_out(request=late, by=JOB, at=late.due_at + timedelta(days=1))
+        for person in everybody:
+            desk.open_request(person=person, kind="erasure", at=asked_at, **opened)
+        before = figures.monthly(today - timedelta(days=41), today + timedelta(days=1)).requests
+
+        desk.carry_out(request=in_time, by=JOB, at=in_time.expires_at)
+        desk.open_request(person=sitting.cast.gail, kind="access", at=now, **opened)
+        after = figures.monthly(today - timedelta(days=41), today + timedelta(days=1)).requests
+
+    assert before == figures.Requests(opened=6, in_time=1, late=2, overdue=3, waiting=0)
+    assert after == figures.Requests(opened=7, in_time=1, late=2, overdue=3, waiting=1)
 
 
 def test_there_is_no_proof_until_one_was_made_and_then_its_numbers_stand_there(house: Stored) -> None:
