@@ -217,7 +217,7 @@ class MediaPath(Protocol):
         """A receiver report about each layer that has begun; the fraction counts from the last call on."""
 
     def poll(self, now: int) -> None:
-        """Called twenty times a second: give the events that have gathered to their ends, send what is due (requests for lost packets, transport-cc feedback)."""
+        """Twenty times a second: gathered events go to their ends; requests for lost packets and transport-cc feedback go out when due."""
 
     def closing(self) -> None:
         """The worker ends: stop everything. Ends are detached before."""
