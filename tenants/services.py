@@ -78,13 +78,18 @@ def invite_owner(*, membership: Membership, by: Actor, at: datetime) -> None:
 
 @transaction.atomic
 def add_person(*, name: str, email: str, by: Actor, at: datetime) -> Person:
-    """The person of the current tenant with this address, made when there is none. Entry: `person.added`."""
-    address = email.strip().lower()
+    """The person of the current tenant with this address, made when there is none. Safe to run twice at once. Entry: `person.added`."""
+    address, name = email.strip().lower(), " ".join(name.split())
     known = queries.person_by_address(address) if address else None
     if known is not None:
         return known
-    person = Person(tenant=scope.current(), name=" ".join(name.split()), email=address)
-    person.save(force_insert=True)
+    person, made = Person(tenant=scope.current(), name=name), True
+    if address:
+        person, made = Person.objects.get_or_create(tenant=scope.current(), email=address, defaults={"name": name})
+    else:
+        person.save(force_insert=True)
+    if not made:  # somebody else was faster
+        return person
     log.record("person.added", on=person, by=by, at=at)
     return person
 

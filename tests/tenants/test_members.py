@@ -148,6 +148,37 @@ def test_of_two_owners_who_remove_each_other_at_once_one_stays(cast: Any) -> Non
     assert queries.owners_of(cast.acme.pk).count() == 1
 
 
+@pytest.mark.django_db(transaction=True)
+def test_two_who_add_the_same_address_at_once_get_one_person(cast: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both have found nobody before either writes: the second waits for the first one's commit and takes that person."""
+    together, found = threading.Barrier(2), []
+    looked = queries.person_by_address
+
+    def looked_together(email: str) -> Person | None:
+        known = looked(email)
+        together.wait(PATIENCE)
+        return known
+
+    monkeypatch.setattr(queries, "person_by_address", looked_together)
+
+    def invite() -> None:
+        try:
+            with scope.entered(cast.acme):
+                by = Actor.person(cast.hana)
+                found.append(services.add_person(name="Greta", email="Greta@guest.example", by=by, at=timezone.now()).pk)
+        finally:
+            connections.close_all()
+
+    both = [threading.Thread(target=invite) for _ in range(2)]
+    for one in both:
+        one.start()
+    for one in both:
+        one.join(PATIENCE)
+
+    assert (len(found), len(set(found))) == (2, 1)
+    assert kinds(cast.acme).count("person.added") == 1
+
+
 # The button
 
 
