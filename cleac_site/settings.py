@@ -24,6 +24,13 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 SECRETS = {"secret_key": "CLEAC_SECRET_KEY", "pipe_key": "CLEAC_PIPE_KEY", "master_key": "CLEAC_MASTER_KEY"}
 # Addresses hold passwords, so they too may be in files.
 ADDRESSES = {"database_url": "DATABASE_URL", "keys_database_url": "CLEAC_KEYS_DATABASE_URL", "redis_url": "REDIS_URL", "email_url": "EMAIL_URL"}
+SCHEMES = {
+    "database_url": ("postgresql", "postgres", "sqlite"),
+    "keys_database_url": ("postgresql", "postgres", "sqlite"),
+    "redis_url": ("redis", "rediss", "unix"),
+    "email_url": ("console", "smtp", "smtp+tls"),
+    "public_url": ("http", "https"),
+}
 
 
 class Environment(BaseSettings):
@@ -43,7 +50,7 @@ class Environment(BaseSettings):
     trusted_proxies: int = 0
     demo_meetings: bool = True
     media_udp_host: str = "127.0.0.1"
-    media_udp_port: int = 0
+    media_udp_port: int = Field(default=0, ge=0, le=65535)
     media_public_ip: str = ""
     media_control_host: str = "127.0.0.1"
     secret_key: SecretStr = SecretStr("")
@@ -57,6 +64,13 @@ class Environment(BaseSettings):
         for name, variable in ADDRESSES.items():
             if os.environ.get(f"{variable}_FILE") and variable not in os.environ:
                 setattr(self, name, Path(os.environ[f"{variable}_FILE"]).read_text().strip())
+        for name, schemes in SCHEMES.items():
+            if getattr(self, name):
+                check_address(ADDRESSES.get(name, f"CLEAC_{name.upper()}"), getattr(self, name), schemes)
+        parts = urlsplit(self.public_url)
+        if not parts.hostname or parts.path not in ("", "/") or parts.query or parts.fragment:
+            raise ValueError("CLEAC_PUBLIC_URL is a scheme, a host and perhaps a port, for example https://meet.example.org")
+        self.public_url = self.public_url.rstrip("/")
         for name, variable in SECRETS.items():
             if not getattr(self, name).get_secret_value():
                 setattr(self, name, SecretStr(self._secret(variable)))
@@ -84,6 +98,17 @@ class Environment(BaseSettings):
         short = [variable for name, variable in SECRETS.items() if len(getattr(self, name).get_secret_value()) < 32]
         if short:
             raise ValueError(f"{', '.join(short)}: at least 32 characters are needed")
+
+
+def check_address(variable: str, address: str, schemes: tuple[str, ...]) -> None:
+    """Raises ValueError for what is no address of this kind. It may hold a password, so only the setting's name is told."""
+    try:
+        parts = urlsplit(address)
+        known = parts.scheme in schemes and address.startswith(f"{parts.scheme}://") and (parts.port is None or parts.port > 0)
+    except ValueError:
+        known = False
+    if not known:
+        raise ValueError(f"{variable} is no address that begins with {' or '.join(f'{scheme}://' for scheme in schemes)}")
 
 
 def made_once(path: Path) -> str:

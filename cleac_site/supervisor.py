@@ -244,11 +244,24 @@ def listening(port: int) -> socket.socket:
     return listener
 
 
+def check_media_port(host: str, port: str) -> None:
+    """Raises Refused when the UDP port that the operator chose is taken. What is no port, the settings refuse by its name."""
+    if not (port.isascii() and port.isdecimal() and int(port) <= 65535):
+        return
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, int(port), type=socket.SOCK_DGRAM)[0]
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.bind(address)
+    except OSError as error:
+        raise Refused(f"UDP port {port} on {host} cannot be used ({error.strerror}): change CLEAC_MEDIA_UDP_PORT or CLEAC_MEDIA_UDP_HOST") from error
+
+
 def environment_of_children(data: Path, port: int) -> dict[str, str]:
     found = {**os.environ, "CLEAC_DATA": str(data), "CLEAC_NO_BOOTSTRAP": "1", "PYTHONUNBUFFERED": "1"}
     found["DJANGO_SETTINGS_MODULE"] = "cleac_site.settings"
     found.setdefault("CLEAC_PUBLIC_URL", f"http://{HOST}:{port}")
-    found.setdefault("CLEAC_MEDIA_UDP_PORT", str(valkey.free_port(socket.SOCK_DGRAM)))
+    if found.get("CLEAC_MEDIA_UDP_PORT", "0") == "0":
+        found["CLEAC_MEDIA_UDP_PORT"] = str(valkey.free_port(socket.SOCK_DGRAM))
     found.setdefault("CLEAC_MEDIA_PUBLIC_IP", HOST)
     return found
 
@@ -270,6 +283,7 @@ def serve(*, port: int, data: Path, demo: bool) -> int:
     try:
         data = opened(data)
         with held(data), listening(port) as listener:
+            check_media_port(os.environ.get("CLEAC_MEDIA_UDP_HOST", HOST), os.environ.get("CLEAC_MEDIA_UDP_PORT", "0"))
             logs.set_aside(data / "logs")
             logs.forget(data / "logs", logs.today())
             report_path(data).unlink(missing_ok=True)

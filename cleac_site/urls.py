@@ -9,11 +9,12 @@ from calls import urls as calls
 from compliance import urls as compliance
 from consent import urls as consent
 from recordings import urls as recordings
+from tenants import urls as tenants
 
 from .pages import urls as site
 
 pages: list[URLPattern | URLResolver] = [*site.pages, *calls.pages, *recordings.pages, *compliance.pages]
-staff: list[URLPattern | URLResolver] = [*site.staff, *calls.staff, *recordings.staff, *compliance.staff]
+staff: list[URLPattern | URLResolver] = [*site.staff, *tenants.staff, *calls.staff, *recordings.staff, *compliance.staff]
 api: list[URLPattern | URLResolver] = [*site.api, *calls.api, *consent.api, *recordings.api, *compliance.api]
 
 urlpatterns: list[URLPattern | URLResolver] = [

@@ -66,6 +66,7 @@ def prepared(*, demo: bool) -> dict[str, Any]:
         except DatabaseError as error:
             name = "DATABASE_URL" if alias == "default" else "CLEAC_KEYS_DATABASE_URL"
             raise Unsafe(f"{name}: {last_line(error)}") from error
+    refuse_silent_redis(settings.CLEAC.redis_url)
     links = [vars(link) for link in cast.ensure_cast()] if demo and settings.DEV else []
     connections.close_all()
     return {"links": links, "film": bool(links) and settings.CLEAC.demo_meetings, "parts": parts()}
@@ -79,6 +80,17 @@ def refuse_errors() -> None:
         if message.is_serious():
             raise Unsafe(words)
         print(words, file=sys.stderr, flush=True)
+
+
+def refuse_silent_redis(url: str) -> None:
+    """Raises Unsafe when nobody answers at REDIS_URL: without it no page hears of anything and no job runs."""
+    import redis  # noqa: PLC0415 - reason: loaded only where a start gets this far
+
+    try:
+        with redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5) as server:
+            server.ping()
+    except (redis.RedisError, OSError) as error:
+        raise Unsafe(f"REDIS_URL: {last_line(error)}") from error
 
 
 def migrate(alias: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from uuid import UUID
 
 from celery import shared_task
@@ -14,6 +15,7 @@ from . import queries, retention
 from .dsr import desk
 from .reports import making
 
+log = logging.getLogger(__name__)
 AT_ONCE = 500  # parts of recordings and invitations of one tenant: far fewer seconds than a job may take
 
 
@@ -33,19 +35,31 @@ def carry_out(*, request_id: str) -> None:
 
 @shared_task(name="compliance.sweep_requests")
 def sweep_requests() -> None:
-    """Take on requests whose time has come: what failed, what was held, and what has been ready for long enough. Safe to run twice."""
+    """Take on requests whose time has come: what failed, what was held, and what has been ready for long enough. Safe to run twice.
+
+    One that breaks is told in the service's own log and is due again at the next run; it keeps no other from its turn.
+    """
     by, at = jobs.actor("requests"), timezone.now()
     for tenant, _members in house.tenants():
-        with scope.entered(tenant):
+        with scope.reading(tenant):
             due = queries.due_work(at)
         for request_id in due:
-            with scope.entered(tenant):
-                desk.carry_out(request=queries.request_for(request_id), by=by, at=at)
+            try:
+                with scope.entered(tenant):
+                    desk.carry_out(request=queries.request_for(request_id), by=by, at=at)
+            except Exception:
+                log.exception("request %s of %s could not be taken on; it is tried again", request_id, tenant.slug)
 
 
 @shared_task(name="compliance.prove")
 def prove() -> None:
-    """The nightly proof of every tenant, so that the desk can say what was found. Entry: `store.proved`, one for each tenant."""
+    """The nightly proof of every tenant, so that the desk can say what was found. Entry: `store.proved`, one for each tenant.
+
+    A tenant for which it cannot be made, because its log takes no entry, is told in the service's own log and keeps no other from its proof.
+    """
     everybody = [tenant for tenant, _members in house.tenants()]
     for tenant in everybody:
-        making.prove(tenant=tenant, everybody=everybody, by=jobs.actor("prove"), at=timezone.now())
+        try:
+            making.prove(tenant=tenant, everybody=everybody, by=jobs.actor("prove"), at=timezone.now())
+        except Exception:
+            log.exception("what is stored for %s could not be proven", tenant.slug)

@@ -59,16 +59,16 @@ def redact(*, person: Person, recording: Recording | None, by: Actor, at: dateti
 
     What is being captured at this moment is restricted and left to the worker; `queries.to_forget` finds it when it is closed. Under a
     hold everything stays, restricted. Safe to run twice; keys and objects that a crash leaves are swept.
-    Entries, where there was anything to say: `person.redacted`; `person.held`, once for the oldest hold that stands; `person.restricted`,
-    when all that was left to say is that.
+    Entries, where there was anything to say: for each recording `person.redacted`, or `person.held`, once for the oldest hold that stands;
+    `person.restricted`, when all that was left to say is that.
     """
-    newly = _restrict(queries.lock_for_forgetting(person, recording), at)
-    forgotten = _destroy(person, recording, by, at)
-    facts = {"person": person.pk, "recording": _named(recording)}
-    if forgotten.shredded:
-        log.record(REDACTED, on=person, by=by, at=at, **facts, objects=forgotten.shredded)
-    elif newly and not forgotten.held:  # all of it is being captured at this moment
-        log.record(RESTRICTED, on=person, by=by, at=at, **facts, epochs=len(newly))
+    found = queries.lock_for_forgetting(person, recording)
+    newly = _restrict(found, at)
+    recordings = {epoch.track.recording_id: epoch.track.recording for epoch in found}
+    each = [_redacted(person, one, by, at) for one in recordings.values()]
+    forgotten = Redacted(sum(one.shredded for one in each), held=any(one.held for one in each))
+    if newly and not forgotten.shredded and not forgotten.held:  # all of it is being captured at this moment
+        log.record(RESTRICTED, on=person, by=by, at=at, person=person.pk, recording=_named(recording), epochs=len(newly))
     return forgotten
 
 
@@ -94,10 +94,7 @@ def complete(*, person: Person, recording: Recording, by: Actor, at: datetime) -
     Safe to run twice. Entries: `person.redacted`; `person.held`, once for the oldest hold that stands.
     """
     queries.lock_for_forgetting(person, recording)
-    forgotten = _destroy(person, recording, by, at)
-    if forgotten.shredded:
-        log.record(REDACTED, on=person, by=by, at=at, person=person.pk, recording=recording.pk, objects=forgotten.shredded)
-    return forgotten
+    return _redacted(person, recording, by, at)
 
 
 @transaction.atomic
@@ -112,7 +109,15 @@ def conclude(*, recording: Recording, by: Actor, at: datetime) -> bool:
     return True
 
 
-def _destroy(person: Person, recording: Recording | None, by: Actor, at: datetime, *, only: Iterable[Epoch] | None = None) -> Redacted:
+def _redacted(person: Person, recording: Recording, by: Actor, at: datetime) -> Redacted:
+    """`_destroy` for an erasure, with its entry: one for each recording, so that the log tells how many people's parts of how many went."""
+    forgotten = _destroy(person, recording, by, at)
+    if forgotten.shredded:
+        log.record(REDACTED, on=person, by=by, at=at, person=person.pk, recording=recording.pk, objects=forgotten.shredded)
+    return forgotten
+
+
+def _destroy(person: Person, recording: Recording, by: Actor, at: datetime, *, only: Iterable[Epoch] | None = None) -> Redacted:
     """Keys and objects of what is restricted and not being captured, of these stretches or of all, unless a hold stands."""
     left = queries.restricted_left(person, recording)
     if only is not None:
@@ -124,8 +129,8 @@ def _destroy(person: Person, recording: Recording | None, by: Actor, at: datetim
     hold = holds.standing(person.pk)
     if hold is not None:
         told = log.about(person.pk).filter(kind=HELD, record__facts__hold=str(hold.pk))
-        if not told.filter(record__facts__recording=str(_named(recording))).exists():
-            facts = {"person": person.pk, "recording": _named(recording), "hold": hold.pk}
+        if not told.filter(record__facts__recording=str(recording.pk)).exists():
+            facts = {"person": person.pk, "recording": recording.pk, "hold": hold.pk}
             log.record(HELD, on=person, by=by, at=at, **facts, objects=len(found))
         return Redacted(0, held=True)
     vault.shred(found)

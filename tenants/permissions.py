@@ -37,6 +37,7 @@ ABILITIES: dict[str, frozenset[str]] = {
     "recordings.play": frozenset({OWNER, ADMIN, HOST}),
     "mine.see": STAFF | {PERSON},
     "overview.see": frozenset({OWNER, ADMIN, DPO}),
+    "members.remove": frozenset({OWNER, ADMIN}),
     "customers.see": frozenset({OWNER, ADMIN, HOST, DPO}),
     "decisions.see": frozenset({OWNER, ADMIN, DPO}),
     "requests.see": frozenset({OWNER, DPO}),

@@ -54,6 +54,11 @@ def membership(membership_id: UUID | str) -> Membership | None:
     return Membership.objects.select_related("tenant", "user", "person").filter(pk=membership_id).first()
 
 
+def member_of(tenant: Tenant, membership_id: UUID) -> Membership | None:
+    """A membership of this tenant with its person, or None: absent and foreign look alike."""
+    return Membership.objects.select_related("person").filter(tenant=tenant, pk=membership_id).first()
+
+
 def membership_in(tenant: Tenant, user: User) -> Membership | None:
     return Membership.objects.filter(tenant=tenant, user=user).first()
 

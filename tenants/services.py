@@ -78,13 +78,18 @@ def invite_owner(*, membership: Membership, by: Actor, at: datetime) -> None:
 
 @transaction.atomic
 def add_person(*, name: str, email: str, by: Actor, at: datetime) -> Person:
-    """The person of the current tenant with this address, made when there is none. Entry: `person.added`."""
-    address = email.strip().lower()
+    """The person of the current tenant with this address, made when there is none. Safe to run twice at once. Entry: `person.added`."""
+    address, name = email.strip().lower(), " ".join(name.split())
     known = queries.person_by_address(address) if address else None
     if known is not None:
         return known
-    person = Person(tenant=scope.current(), name=" ".join(name.split()), email=address)
-    person.save(force_insert=True)
+    person, made = Person(tenant=scope.current(), name=name), True
+    if address:
+        person, made = Person.objects.get_or_create(tenant=scope.current(), email=address, defaults={"name": name})
+    else:
+        person.save(force_insert=True)
+    if not made:  # somebody else was faster
+        return person
     log.record("person.added", on=person, by=by, at=at)
     return person
 
@@ -167,8 +172,7 @@ def change_role(*, membership: Membership, role: str, by: Actor, at: datetime) -
     """
     if role not in Membership.Role.values:
         raise Refused("unknown-role")
-    # The owners are locked, so that two of them cannot step down at the same time.
-    owners = {owner.pk for owner in queries.owners_of(membership.tenant_id).select_for_update(no_key=True)}
+    owners = _locked_owners(membership.tenant_id)
     membership = Membership.objects.select_for_update(no_key=True).get(pk=membership.pk)
     if membership.role == role:
         return membership
@@ -179,6 +183,40 @@ def change_role(*, membership: Membership, role: str, by: Actor, at: datetime) -
     send_access_changed(tenant_id=membership.tenant_id, person_id=membership.person_id)
     log.record("membership.role_changed", on=membership, by=by, at=at, was=was, role=role)
     return membership
+
+
+@transaction.atomic
+def remove_member(*, membership: Membership, by: Actor, at: datetime) -> None:
+    """Somebody works here no more: whatever they hold open by their account closes, and it opens nothing of this tenant again.
+
+    Their person stays, with what is held of them and with the invitations that they have as guests. An account that is left without
+    any tenant goes too, and is signed out everywhere. Safe to run twice. Entries: `membership.removed`, for such an account after
+    `membership.signed_out`.
+
+    Raises Refused("last-owner", 409): a tenant always has an owner.
+    """
+    owners = _locked_owners(membership.tenant_id)
+    found = Membership.objects.select_for_update().filter(pk=membership.pk).first()
+    if found is None:
+        return
+    if owners == {found.pk}:
+        raise Refused("last-owner", 409)
+    # Locked, so that no other tenant takes the account in while it goes.
+    user = User.objects.select_for_update().get(pk=found.user_id)
+    others = queries.memberships_of_user(user.pk).exclude(pk=found.pk)
+    if not user.is_operator and not others.exists():
+        end_sessions_of(user=user, by=by, at=at)
+        found.delete()
+        user.delete()
+    else:
+        found.delete()
+    send_access_changed(tenant_id=membership.tenant_id, person_id=membership.person_id)
+    log.record("membership.removed", on=membership, by=by, at=at, person=membership.person_id, role=found.role)
+
+
+def _locked_owners(tenant_id: UUID) -> set[UUID]:
+    """The owners of a tenant, locked until the commit, so that two of them cannot go or step down at the same time."""
+    return {owner.pk for owner in queries.owners_of(tenant_id).select_for_update(no_key=True).order_by("pk")}
 
 
 @transaction.atomic

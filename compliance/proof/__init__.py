@@ -184,8 +184,9 @@ def _examined(proof: Proof, tenant: Tenant, artefact: Artefact, listed: Listed |
 
 
 def _intervals(heads: Heads) -> list[Interval]:
-    """The time in which what is stored was captured."""
-    return [(head.start_us, head.end_us) for head in heads.records if head.type not in (END, playback.FRONT)]
+    """The time in which what is stored was captured. A record of a single frame or packet has no length, and is not nothing all the same."""
+    media = [head for head in heads.records if head.type not in (END, playback.FRONT)]
+    return [(head.start_us, max(head.end_us, head.start_us + 1)) for head in media]
 
 
 def _faults(artefact: Artefact, epoch: Epoch, heads: Heads, size: int) -> Iterator[str]:

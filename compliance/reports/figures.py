@@ -160,8 +160,8 @@ def monthly(start: date, end: date, *, verify: bool = True) -> Figures:
         recordings=queries.recordings_asked(*days),
         stored_seconds=_stored(),
         looks={str(purpose): looks.get(purpose, 0) for purpose in Viewing.Purpose.values},
-        erasures=_entries(REDACTED, days).count(),
-        expired=_entries(EXPIRED, days).count(),
+        erasures=_parts(REDACTED, days),
+        expired=_parts(EXPIRED, days),
         requests=_requests(days),
         holds=queries.holds_standing(),
         log=_log(verify),
@@ -197,6 +197,15 @@ def _rates(days: Span) -> tuple[list[Rate], int]:
 def _entries(kind: str, days: Span) -> QuerySet[Any]:
     found: QuerySet[Any] = log.of_kinds([kind]).filter(at__gte=days.since, at__lt=days.until)
     return found
+
+
+def _parts(kind: str, days: Span) -> int:
+    """Of how many people's parts of recordings something went. One that went in several steps counts once; an entry that is blanked, as one."""
+    found = set()
+    for entry in _entries(kind, days):
+        facts = entry.record["facts"] if entry.record else {}
+        found.add((facts["person"], facts.get("recording", entry.on_id)) if "person" in facts else (entry.pk,))
+    return len(found)
 
 
 def _stored() -> dict[str, float]:

@@ -68,17 +68,22 @@ def _rights(figures: Figures) -> Part:
         [_("Answered after the deadline"), asked.late],
         [_("Past the deadline without an answer"), asked.overdue],
         [_("Under way, the deadline still ahead"), asked.waiting],
-        [_("Erasures of recorded parts in this time"), figures.erasures],
-        [_("Recorded parts destroyed at the end of their time"), figures.expired],
+        [_("Parts erased in this time because somebody asked"), figures.erasures],
+        [_("Parts destroyed in this time because their days were over"), figures.expired],
         [_("Holds that stand now"), figures.holds],
     ]
-    return Part(_("Requests, erasure and holds"), [_("What"), _("Number")], _texts(rows))
+    told = _(
+        "A part is what is kept of one person in one recording. What somebody asked to have erased and what went with its time are counted apart."
+    )
+    return Part(_("Requests, erasure and holds"), [_("What"), _("Number")], _texts(rows), notes=[told])
 
 
 def _evidence(figures: Figures) -> Part:
     rows: list[list[object]] = [[_("Entries of the log"), figures.log.entries], [_("Log recomputed"), verified(figures.log)]]
     rows += [[_("Fields that nobody declared"), figures.undeclared_fields], *_proof(figures.proof)]
     notes = [_("Root of the log: %(root)s") % {"root": figures.log.root or _("none, its head was altered")}]
+    if figures.proof is not None:
+        notes.append(_("The proof reads no media: it counts each record up to the start of its last frame, so a little less than can be played."))
     return Part(_("Evidence"), [_("What"), _("Found")], _texts(rows), notes=notes)
 
 

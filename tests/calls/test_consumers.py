@@ -422,12 +422,17 @@ async def ended_by(scene: Scene, way: str, name: str) -> None:
     elif way == "role change":
         membership = scene.cast.memberships[name.capitalize()]
         await scene.do(lambda: house.change_role(membership=membership, role="member", by=Actor.person(scene.cast.ada), at=at))
+    elif way == "leaving the staff":
+        membership = scene.cast.memberships[name.capitalize()]
+        await scene.do(lambda: house.remove_member(membership=membership, by=Actor.person(scene.cast.ada), at=at))
     elif way == "revocation":
         by = Actor.person(scene.cast.hana)
         await scene.do(lambda: services.revoke_invitation(invitation=Invitation.objects.get(person=person), by=by, at=at))
 
 
-WAYS = [("removal", "gail"), ("sign-out", "gail"), ("sign-out", "hana"), ("role change", "hana"), ("revocation", "gail")]
+OF_GUESTS = [(way, "gail") for way in ("removal", "sign-out", "revocation")]
+OF_STAFF = [(way, "hana") for way in ("sign-out", "role change", "leaving the staff")]
+WAYS = [*OF_GUESTS, *OF_STAFF]
 
 
 @pytest.mark.parametrize("notes", ["with the note", "with every note lost"])
@@ -453,7 +458,7 @@ async def test_socket_and_media_close_when_their_ground_is_gone(
             await asyncio.sleep(0.01)
 
 
-@pytest.mark.parametrize(("way", "name"), [("removal", "gail"), ("sign-out", "gail"), ("sign-out", "hana"), ("revocation", "gail")], ids=lambda v: v)
+@pytest.mark.parametrize(("way", "name"), WAYS, ids=lambda value: value)
 async def test_a_lobby_socket_closes_too(scene: Scene, way: str, name: str) -> None:
     page = await scene.lobby(name)
 

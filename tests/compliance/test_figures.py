@@ -10,11 +10,12 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
+from compliance import log
 from compliance.dsr import desk
 from compliance.models import Request
 from compliance.reports import figures, making
 from consent import services as consent
-from recordings import viewing
+from recordings import forgetting, queries, viewing
 from recordings.models import Viewing
 from tenants import scope
 from tenants.permissions import Actor
@@ -38,9 +39,9 @@ def house(sitting: Sitting) -> Stored:
     return stored.finished(sitting, ("gail", "mic"), ("gail", "cam"), ("gus", "mic"))
 
 
-def days() -> tuple[date, date]:
+def days(now: datetime | None = None) -> tuple[date, date]:
     """Yesterday to tomorrow: a test that runs over midnight finds the same."""
-    today = timezone.now().date()
+    today = (now or timezone.now()).date()
     return today - timedelta(days=1), today + timedelta(days=1)
 
 
@@ -159,6 +160,37 @@ def test_a_look_counts_by_its_purpose_and_an_erasure_is_counted_and_takes_its_se
     assert found.looks == {"agreed": 0, "follow-up": 0, "dispute": 1, "quality": 0, "own": 0}
     assert found.erasures == 1
     assert (found.stored_seconds["cam"], found.stored_seconds["mic"]) == (0.0, pytest.approx(2.0, abs=0.1))
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_an_erasure_is_counted_by_parts_whichever_job_comes_to_it_first(sitting: Sitting, at_once: bool) -> None:
+    """Gail is in two recordings. Her request erases all of them in one step, or the job of each recording was faster; Gus' part stays."""
+    made_of = [stored.finished(sitting, ("gail", "mic"), ("gus", "mic")), stored.finished(sitting, ("gail", "mic"), ("gail", "cam"))]
+    everything = {"person": sitting.cast.gail, "by": JOB, "at": timezone.now()}
+    with stored.acting(sitting.cast):
+        for one in made_of:
+            if not at_once:
+                forgetting.redact(**everything, recording=one.recording)
+        forgetting.redact(**everything, recording=None)
+        found = figures.monthly(*days())
+
+    assert (found.erasures, found.expired) == (2, 0)
+
+
+def test_what_went_with_its_time_is_counted_apart_and_once_for_each_part(sitting: Sitting) -> None:
+    """Gail's voice and camera go in two steps, as when they have different days: it is one part. Gus asked for erasure before."""
+    made_of, later = stored.finished(sitting, ("gail", "mic"), ("gail", "cam"), ("gus", "mic")), timezone.now() + timedelta(days=31)
+    made_of.forget("gus")
+    for source in ("mic", "cam"):
+        with stored.acting(sitting.cast), pytest.MonkeyPatch.context() as patched:
+            patched.setattr(queries, "over", lambda epochs, at, source=source: [one for one in epochs if one.track.source == source])
+            forgetting.expire(person=sitting.cast.gail, recording=made_of.recording, by=JOB, at=later)
+    with scope.entered(sitting.cast.acme):
+        earlier, found = figures.monthly(*days()), figures.monthly(*days(later))
+        assert log.of_kinds(["recording.expired"]).count() == 2
+
+    assert (earlier.erasures, earlier.expired) == (1, 0)
+    assert (found.erasures, found.expired) == (0, 1)
 
 
 def test_requests_are_counted_by_their_answer_and_their_last_day(sitting: Sitting) -> None:

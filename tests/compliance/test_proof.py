@@ -292,6 +292,22 @@ def test_journal_and_playback_file_of_one_stretch_are_the_same_seconds(cast: Any
     assert found.stored_us / 1e6 == pytest.approx(SECONDS, abs=0.5)
 
 
+def test_a_single_picture_without_a_grant_is_no_clean_proof_although_it_lasts_no_time(cast: Any, tmp_path: Path, settings: Any) -> None:
+    settings.CLEAC = settings.CLEAC.model_copy(update={"data": tmp_path})
+    house = stored.captured(made(cast), ("gail", "cam"))
+    with stored.acting(cast):
+        house.finish("gail", "cam", stored.pictures(stored.SECOND, 1)[:1])
+        house.stop()
+    assert {start == end for start, end in heads(house, "gail", "cam")} == {True}
+    assert proven(house).clean
+    with scope.entered(cast.acme):
+        by_hand("DELETE FROM consent_decision WHERE id = %s", house.epochs["gail", "cam"].decision)
+
+    found = proven(house)
+
+    assert (codes(found), found.clean) == ({"uncovered"}, False)
+
+
 def test_a_proof_of_globex_says_nothing_of_acme(house: Stored) -> None:
     with scope.entered(house.cast.acme):
         by_hand("DELETE FROM consent_decision WHERE id = %s", house.epochs["gail", "cam"].decision)

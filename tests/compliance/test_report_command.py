@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from errno import ENOSPC
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from django.core.management import call_command
 
 from compliance import log
+from compliance.reports import document
 from tenants import scope
 
 pytestmark = pytest.mark.django_db(databases=["default", "keys"])
@@ -70,5 +72,36 @@ def test_wrong_use_is_exit_2_and_one_line_and_leaves_no_file_and_no_entry(
     assert words in said.getvalue()
     assert said.getvalue().count("\n") == 1
     assert not (tmp_path / name).exists()
+    with scope.entered(cast.acme):
+        assert not log.of_kinds(["store.proved", "report.made"]).exists()
+
+
+def test_a_report_that_cannot_be_made_leaves_the_one_before_it_as_it_was(cast: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, said = tmp_path / "october.json", StringIO()
+    report(file, StringIO())
+    before = file.read_bytes()
+
+    def full(*_figures: Any, **_named: Any) -> bytes:
+        raise OSError(ENOSPC, "No space left on device")
+
+    monkeypatch.setitem(document.MAKERS, "json", full)
+    with pytest.raises(SystemExit) as ended:
+        report(file, said)
+
+    assert ended.value.code == 1
+    assert "could not be made" in said.getvalue()
+    assert file.read_bytes() == before
+    assert {path.name for path in tmp_path.iterdir()} == {"data", file.name}
+
+
+def test_a_folder_is_no_file_for_a_report(cast: Any, tmp_path: Path) -> None:
+    said = StringIO()
+    (tmp_path / "folder.pdf").mkdir()
+
+    with pytest.raises(SystemExit) as ended:
+        report(tmp_path / "folder.pdf", said)
+
+    assert ended.value.code == 2
+    assert "cannot be written" in said.getvalue()
     with scope.entered(cast.acme):
         assert not log.of_kinds(["store.proved", "report.made"]).exists()

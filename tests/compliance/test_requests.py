@@ -14,14 +14,16 @@ from typing import Any
 import av
 import pytest
 from asgiref.sync import async_to_sync
+from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
-from compliance import log, queries
+from compliance import log, queries, tasks
 from compliance.dsr import desk, package
 from compliance.models import Hold, Request
-from recordings import forgetting
-from recordings.models import Epoch
+from recordings import forgetting, vault
+from recordings import queries as recordings
+from recordings.models import Artefact, Epoch
 from tenants import jobs, scope
 from tenants.models import Person
 from tenants.permissions import Actor
@@ -242,6 +244,47 @@ def test_carrying_a_request_out_twice_changes_nothing(house: Stored, gail: Clien
 
     assert worked(house) == []
     assert kinds(house) == told
+
+
+def test_a_request_that_breaks_keeps_no_other_from_its_turn(house: Stored, gail: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    gail.post(f"{MINE}erasure")
+    guest(house.sitting, "gus").post(f"{MINE}erasure")
+    shred = vault.shred
+
+    def broken(artefacts: list[Artefact]) -> None:
+        if any(recordings.epoch_of(artefact).track.person_id == house.cast.gail.pk for artefact in artefacts):
+            raise OSError("the key store went away")
+        shred(artefacts)
+
+    monkeypatch.setattr(vault, "shred", broken)
+    tasks.sweep_requests()
+
+    with scope.entered(house.cast.acme):
+        states = dict(Request.objects.values_list("person__name", "state"))
+    assert states == {"Gail": "OPEN", "Gus": "DONE"}
+    monkeypatch.undo()
+    tasks.sweep_requests()
+    with scope.entered(house.cast.acme):
+        assert set(Request.objects.values_list("state", flat=True)) == {"DONE"}
+
+
+def test_a_tenant_whose_log_takes_no_entry_keeps_no_other_from_its_requests_and_its_proof(house: Stored, gail: Client) -> None:
+    gail.post(MINE)
+    with scope.entered(house.cast.globex):
+        nils = {"person": house.cast.nils, "kind": "access", "channel": Request.Channel.ACCOUNT, "by": Actor.person(house.cast.nils)}
+        theirs = desk.open_request(**nils, at=timezone.now())
+    with scope.entered(house.cast.acme), connection.cursor() as cursor:
+        cursor.execute("UPDATE compliance_loghead SET frontier = '[1]'")
+        assert cursor.rowcount == 1
+
+    tasks.sweep_requests()
+    tasks.prove()
+
+    assert only(house).state == "OPEN"
+    with scope.entered(house.cast.globex):
+        theirs.refresh_from_db()
+        assert theirs.state == "READY"
+        assert log.of_kinds(["store.proved"]).count() == 1
 
 
 # Who may see what

@@ -45,6 +45,7 @@ ENTRIES: dict[str, tuple[str, ...] | Through | Why] = {
     "tenants.services.add_member": ("membership.added",),
     "tenants.services.invite_owner": ("membership.invited",),
     "tenants.services.change_role": ("membership.role_changed",),
+    "tenants.services.remove_member": ("membership.removed",),
     "tenants.services.end_sessions_of": ("membership.signed_out",),
     "tenants.services.add_person": ("person.added",),
     "tenants.services.new_link": ("link.issued",),

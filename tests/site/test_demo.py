@@ -230,6 +230,17 @@ def test_what_is_stored_is_what_the_rows_name(told: Told) -> None:
     assert len(named) == 5
 
 
+def test_the_proof_finds_no_second_of_the_demo_without_a_yes_and_every_log_sound(told: Told) -> None:
+    proven = manage("prove", "--json", "--deep", CLEAC_DATA=str(told.data))
+    assert proven.returncode == 0, proven.stdout + proven.stderr
+    found = json.loads(proven.stdout)
+    assert found["stored_seconds"] > 60
+    assert (found["orphan_seconds"], found["orphan_objects"], found["undeclared_fields"], found["log_ok"]) == (0, 0, 0, True)
+    assert found["findings"] == []
+    verified = manage("log", "verify", CLEAC_DATA=str(told.data))
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+
+
 def test_nothing_runs_on_the_folder_when_the_command_has_ended(told: Told) -> None:
     assert len(told.seen_while_running) >= 4
     assert any("demo_meetings" in line for line in told.seen_while_running)

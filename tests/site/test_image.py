@@ -11,6 +11,7 @@ import sys
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -142,6 +143,44 @@ def test_no_secret_is_written_down(composed: dict[str, Any]) -> None:
     assert "secrets/" in (ROOT / ".gitignore").read_text().splitlines()
     used = {name for service in composed["services"].values() for name in service.get("secrets", [])}
     assert used == set(composed["secrets"])
+
+
+def test_the_secrets_that_the_documentation_makes_are_those_of_the_composition_and_its_processes_can_read_them(
+    composed: dict[str, Any], tmp_path: Path
+) -> None:
+    """The page's own lines, run. The engine binds each file as it is, and no process of the composition runs as whoever made it."""
+    [lines] = re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / "operations.md").read_text(), re.DOTALL)
+    subprocess.run(["sh", "-euc", lines], cwd=tmp_path, check=True)
+    folder = tmp_path / "secrets"
+
+    assert {path.name for path in folder.iterdir()} == set(composed["secrets"])
+    assert folder.stat().st_mode & 0o077 == 0
+    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o644}
+    assert refused_by(production(composed, folder, tmp_path)) == ""
+    (folder / "master_key").write_text("short")
+    assert "CLEAC_MASTER_KEY" in refused_by(production(composed, folder, tmp_path))
+    value = {path.name: path.read_text().strip() for path in folder.iterdir()}
+    for name, password in {"database_url": "cleac", "keys_database_url": "cleac", "redis_url": "redis"}.items():
+        address = urlsplit(value[name])
+        assert address.password == value[f"{password}_password"]
+        assert address.hostname in composed["services"]
+    databases = {urlsplit(value[name]).path.strip("/") for name in ("database_url", "keys_database_url")}
+    assert databases == set(re.findall(r"CREATE DATABASE (\w+)", composed["configs"]["database_role"]["content"]))
+
+
+def production(composed: dict[str, Any], folder: Path, data: Path) -> dict[str, str]:
+    """The environment of `web` as the composition gives it, its secrets read from this folder."""
+    given = {name: value.replace("/run/secrets", str(folder)) for name, value in composed["services"]["web"]["environment"].items()}
+    asked = {"CLEAC_PUBLIC_URL": "https://cleac.example", "CLEAC_CONTACT_EMAIL": "a@cleac.example", "CLEAC_MAIL_FROM": "b@cleac.example"}
+    return {"PATH": os.environ["PATH"], **given, **asked, "CLEAC_ENV": "production", "CLEAC_DATA": str(data)}
+
+
+def refused_by(environment: dict[str, str]) -> str:
+    """What the settings have against it."""
+    done = subprocess.run(
+        [sys.executable, "-c", "import cleac_site.settings"], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    return done.stderr
 
 
 def test_the_database_role_is_one_that_row_security_holds_for(composed: dict[str, Any]) -> None:

@@ -218,6 +218,43 @@ def test_a_database_out_of_reach_is_refused_by_the_name_of_its_setting(tmp_path:
         assert "DATABASE_URL" in refusal(manage("run", "--port", "0", "--data", str(tmp_path), DATABASE_URL=url))
 
 
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("DATABASE_URL", "oracle://user:hunter2@db/x"),
+        ("DATABASE_URL", "postgresql://user:hunter2@db:harbour/x"),
+        ("CLEAC_KEYS_DATABASE_URL", "hunter2"),
+        ("REDIS_URL", "hunter2"),
+        ("EMAIL_URL", "hunter2"),
+        ("EMAIL_URL", "smtp://user:hunter2@mail:harbour"),
+        ("CLEAC_PUBLIC_URL", "localhost:8000"),
+        ("CLEAC_PUBLIC_URL", "https://"),
+        ("CLEAC_PUBLIC_URL", "ftp://meet.example.org"),
+        ("CLEAC_PUBLIC_URL", "https://meet.example.org/calls"),
+    ],
+)
+def test_a_setting_that_is_no_address_is_refused_by_its_name_and_not_repeated(tmp_path: Path, setting: str, value: str) -> None:
+    line = refusal(manage("run", "--port", "0", "--data", str(tmp_path), **{setting: value}))
+    assert setting in line
+    assert "hunter2" not in line
+
+
+def test_a_redis_out_of_reach_is_refused_by_the_name_of_its_setting(tmp_path: Path) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        url = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
+        assert "REDIS_URL" in refusal(manage("run", "--port", "0", "--data", str(tmp_path), REDIS_URL=url))
+
+
+@pytest.mark.parametrize("port", ["taken", "70000", "harbour"])
+def test_a_media_port_that_cannot_be_used_is_refused_by_the_name_of_its_setting(tmp_path: Path, port: str) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        chosen = str(taken.getsockname()[1]) if port == "taken" else port
+        line = refusal(manage("run", "--port", "0", "--data", str(tmp_path), CLEAC_MEDIA_UDP_PORT=chosen))
+    assert "MEDIA_UDP_PORT" in line.upper()
+
+
 @pytest.mark.parametrize("words", [["--port", "harbour"], ["--port", "65536"], ["--colour", "red"]])
 def test_wrong_use_of_run_exits_2(words: list[str]) -> None:
     assert manage("run", *words).returncode == 2

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from datetime import date
+from errno import EISDIR
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -41,8 +43,11 @@ class Command(BaseCommand):
         tenant = queries.tenant_by_slug(options["tenant"])
         if tenant is None:
             self._fail(f"there is no tenant {options['tenant']!r}; `manage.py tenant list` shows them all", WRONG_USE)
+        draft = options["file"].with_name(f".{options['file'].name}.{os.getpid()}")  # what was there before stays until the new one is whole
         try:
-            file = options["file"].open("wb")  # before anything is made: a report that cannot be kept leaves no entry
+            if options["file"].is_dir():
+                raise IsADirectoryError(EISDIR, os.strerror(EISDIR))
+            file = draft.open("xb")  # before anything is made: a report that cannot be kept leaves no entry
         except OSError as error:
             self._fail(f"{options['file']} cannot be written: {error.strerror}", WRONG_USE)
         try:
@@ -51,9 +56,13 @@ class Command(BaseCommand):
                 with scope.entered(tenant):
                     made = making.make(start=start, end=end, form=form, by=BY, at=timezone.now())
                     file.write(made.content)
+                    file.flush()
+                    draft.replace(options["file"])
         except (DatabaseFault, OSError) as error:
             said = (str(error).strip().splitlines() or [type(error).__name__])[0]
             self._fail(f"it could not be made ({said})", FAULT)
+        finally:
+            draft.unlink(missing_ok=True)
         self.stdout.write(f"{options['file']}: document {made.id}")
 
     def _form(self, file: Path) -> str:
