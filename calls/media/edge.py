@@ -20,10 +20,13 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from .feedback import Bucket
-from .peer import Address, Certificate, Link, authentic_stun, stun
+from .forward import PythonPath
+from .path import Address, Event, MediaPath
+from .peer import Certificate, Link, authentic_stun, stun
 
 CONSENT_SECONDS = 30.0  # RFC 7675 section 5.1
 SWEEP_SECONDS = 1.0
+POLL_SECONDS = 0.05
 MOST_ADDRESSES = 8
 MOST_PROBES = 8
 MOST_SOURCES = 4096
@@ -112,6 +115,9 @@ class Edge:
         self._asked: dict[bytes, Link] = {}
         self._budgets = Budgets(clock)
         self._timer: asyncio.TimerHandle | None = None
+        self._poll: asyncio.TimerHandle | None = None
+        wall_offset_us = int(time.time() * 1_000_000) - int(clock() * 1_000_000)
+        self.path: MediaPath = PythonPath(self.counters, self.send, clock, wall_offset_us)
 
     @classmethod
     async def bind(cls, host: str = "127.0.0.1", port: int = 0, advertise: str | None = None, clock: Callable[[], float] = time.monotonic) -> Edge:
@@ -131,28 +137,25 @@ class Edge:
         own_host, edge.port = opened.getsockname()[:2]
         edge.host, edge.socket = advertise or own_host, opened
         loop.add_reader(opened, edge._readable)
-        edge._timer = loop.call_later(SWEEP_SECONDS, edge._tick)
+        edge._tick()
+        edge._poll_path()
         return edge
 
-    def link(
-        self,
-        on_rtp: Callable[[bytes, float], None],
-        on_rtcp: Callable[[bytes], None],
-        on_state: Callable[[str], None],
-        admits: Callable[[bytes], bool] = lambda sealed: False,
-    ) -> Link:
+    def link(self, on_event: Callable[[Event], None], on_state: Callable[[str], None]) -> Link:
         """A new end of a peer connection, silent until it is started and checked. Callbacks as `peer.Link` says."""
-        return Link(self, on_rtp, on_rtcp, on_state, admits)
+        return Link(self, on_event, on_state)
 
     async def close(self) -> None:
         """Close every link and the socket."""
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._poll):
+            if timer is not None:
+                timer.cancel()
         links = list(self._links)
         for link in links:
             link.close()
         for link in links:
             await link.wait_closed()
+        self.path.closing()
         if self.socket is not None:
             asyncio.get_running_loop().remove_reader(self.socket.fileno())
             self.socket.close()
@@ -186,7 +189,7 @@ class Edge:
         for ufrag in [ufrag for ufrag, owner in self._by_ufrag.items() if owner is link]:
             del self._by_ufrag[ufrag]
         for address in [address for address, heard in self._by_address.items() if heard.link is link]:
-            del self._by_address[address]
+            self._unhear(address)
 
     # Incoming.
     def _readable(self) -> None:
@@ -318,11 +321,21 @@ class Edge:
         """From now on what comes from `address` is the link's. Its oldest other address makes room."""
         own = [known for known, heard in self._by_address.items() if heard.link is link and known != link.address]
         if len(own) >= MOST_ADDRESSES:
-            del self._by_address[min(own, key=lambda known: self._by_address[known].checked_at)]
+            self._unhear(min(own, key=lambda known: self._by_address[known].checked_at))
         before = self._by_address.get(address)
         if before is not None and before.link is not link and before.link.address == address:
-            before.link.address = None
+            before.link.move(None)
         self._by_address[address] = _Heard(link, self.clock())
+        self.path.hear(address, link)
+
+    def _unhear(self, address: Address) -> None:
+        del self._by_address[address]
+        self.path.unhear(address)
+
+    # Time.
+    def _poll_path(self) -> None:
+        self.path.poll(int(self.clock() * 1_000_000))
+        self._poll = asyncio.get_running_loop().call_later(POLL_SECONDS, self._poll_path)
 
     # Consent freshness.
     def _tick(self) -> None:
@@ -337,4 +350,4 @@ class Edge:
             link.expire()
         for address, heard in list(self._by_address.items()):
             if heard.checked_at <= lapsed and heard.link.address != address:
-                del self._by_address[address]
+                self._unhear(address)

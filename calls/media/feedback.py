@@ -76,6 +76,10 @@ class Reception:
             self._nack = NackGenerator()
         return self._ask(now) if self._nack.add(seen) else []
 
+    def repaired(self, sequence_number: int) -> None:
+        """A number came as a repair: it is missing no more."""
+        self._nack.missing.discard(sequence_number)
+
     def repeat(self, now: float) -> list[int]:
         """The numbers to ask for again: those still missing, at most ten times each."""
         return self._ask(now) if self._nack.missing and now - self._asked_at >= REPEAT_SECONDS else []

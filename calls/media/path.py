@@ -1,8 +1,7 @@
-"""The packet path: the interface behind which its two forms stand, and the plain values that cross it.
+"""The packet path: the interface behind which its forms stand, and the plain values that cross it.
 
-`forward.PythonPath` is the form in Python, `native.NativePath` the one in C; `docs/media.md` says step by step what both do, and a
-property test holds them together bit by bit. Everything here is called in the loop's thread. Moments are microseconds of the
-monotonic clock.
+`forward.PythonPath` is the form in Python; `docs/media.md` says step by step what every form does. Everything here is called in
+the loop's thread. Moments are microseconds of the monotonic clock.
 
 What must never happen behind this interface, and what holds it:
 - Somebody receives a track who may not: a copy or tap exists only between `add` and `remove`, `tap` and `untap`; when `remove`,

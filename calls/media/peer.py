@@ -13,6 +13,7 @@ import secrets
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from functools import cached_property
+from itertools import count
 from typing import Any, Protocol, cast
 
 import pylibsrtp
@@ -46,8 +47,11 @@ from aiortc.rtp import (
     RtcpSrPacket,
     RtpPacket,
     pack_remb_fci,
+    unpack_remb_fci,
 )
 from OpenSSL import SSL
+
+from .path import Address, Event, MediaPath
 
 __all__ = [
     "AEAD_PROFILES",
@@ -55,6 +59,7 @@ __all__ = [
     "RTCP_PSFB_FIR",
     "RTCP_PSFB_PLI",
     "RTCP_RTPFB_NACK",
+    "SRTP_ERRORS",
     "Address",
     "AnyRtcpPacket",
     "Carrier",
@@ -76,19 +81,18 @@ __all__ = [
     "pack_remb_fci",
     "parse_rtcp",
     "stun",
+    "unpack_remb_fci",
 ]
 
 _log = logging.getLogger(__name__)
 
-Address = tuple[str, int]
+SRTP_ERRORS = (pylibsrtp.Error, ValueError)
 AEAD_PROFILES = [SRTP_AEAD_AES_256_GCM, SRTP_AEAD_AES_128_GCM]
 AEAD_SUITES = b"ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-CHACHA20-POLY1305"
-# libsrtp keeps some 6 KB per sender for as long as the connection lives, so their number is bounded before it sees them (F4).
-# A sender cannot be forgotten in between: a browser that takes up an old SSRC goes on with its old packet index.
-MOST_SENDERS = 256
-MOST_REPORTERS = 16
 MOST_HANDSHAKE_DATAGRAMS = 64
 MOST_HELD_BACK = 8
+
+_numbers = count(1)
 
 
 class Certificate(RTCCertificate):
@@ -130,6 +134,7 @@ class Carrier(Protocol):
     counters: Counter[str]
     certificate: Certificate
     clock: Callable[[], float]
+    path: MediaPath
 
     def send(self, data: bytes, address: Address) -> bool:
         """Send one datagram; False when the socket is full."""
@@ -147,9 +152,8 @@ class Carrier(Protocol):
 class Link:
     """The server's end of one peer connection, over the worker's one socket.
 
-    States, told through `on_state`: `connecting`, `connected`, then `failed` or `closed`. `on_rtp(clear, arrived)` and
-    `on_rtcp(clear)` are called in the packet path. `admits(sealed)` sees the clear header of a sealed packet and decides
-    whether its SSRC may reach SRTP at all (one per declared m-line, F4).
+    States, told through `on_state`: `connecting`, `connected`, then `failed` or `closed`. `on_event` is told what the packet path
+    found. `number` names it there and is never used again.
     """
 
     role = "controlled"
@@ -157,17 +161,14 @@ class Link:
     def __init__(
         self,
         carrier: Carrier,
-        on_rtp: Callable[[bytes, float], None],
-        on_rtcp: Callable[[bytes], None],
+        on_event: Callable[[Event], None],
         on_state: Callable[[str], None],
-        admits: Callable[[bytes], bool],
     ) -> None:
-        self._carrier, self._on_rtp, self._on_rtcp, self._on_state, self._admits = carrier, on_rtp, on_rtcp, on_state, admits
+        self._carrier, self.on_event, self._on_state = carrier, on_event, on_state
+        self.number = next(_numbers)
         self._inbox: asyncio.Queue[bytes | None] = asyncio.Queue(MOST_HANDSHAKE_DATAGRAMS)
         self._held: deque[bytes] = deque(maxlen=MOST_HELD_BACK)
         self._credentials: dict[str, str] = {}
-        self._senders: set[int] = set()
-        self._reporters: set[int] = set()
         self._used_ssrcs: set[int] = set()
         self._handshake: asyncio.Task[None] | None = None
         self._stopping: asyncio.Task[None] | None = None
@@ -187,6 +188,11 @@ class Link:
     def fingerprint(self) -> str:
         """SHA-256 fingerprint of the certificate, as SDP writes it (RFC 8122)."""
         return next(f.value for f in self._dtls.getLocalParameters().fingerprints if f.algorithm == "sha-256")
+
+    @property
+    def sessions(self) -> tuple[Any, Any]:
+        """The SRTP sessions, receiving and sending; None before the handshake is over."""
+        return self._dtls._rx_srtp, self._dtls._tx_srtp
 
     @property
     def state(self) -> str:
@@ -221,10 +227,11 @@ class Link:
             self._carrier.retire(old)
             del self._credentials[old]
 
-    def move(self, address: Address) -> None:
-        """Send to `address` from now on; what the handshake held back goes first."""
+    def move(self, address: Address | None) -> None:
+        """Send to `address` from now on (None: nowhere); what the handshake held back goes first."""
         self.address = address
-        while self._held:
+        self._carrier.path.move(self, address)
+        while self._held and address is not None:
             self._carrier.send(self._held.popleft(), address)
 
     def start(self, fingerprints: Iterable[tuple[str, str]]) -> None:
@@ -245,6 +252,8 @@ class Link:
         if state in ("failed", "closed"):
             self._end(state)
         elif not self.closed:
+            if state == "connected":
+                self._carrier.path.attach(self)
             self._on_state(state)
 
     def _end(self, state: str) -> None:
@@ -254,7 +263,7 @@ class Link:
 
     def expire(self) -> None:
         """Consent to send has lapsed: nothing more goes out, not even a farewell; told as `closed`."""
-        self.address = None
+        self.move(None)
         self._end("closed")
 
     def close(self) -> None:
@@ -262,6 +271,7 @@ class Link:
         if self.closed:
             return
         self.closed = True
+        self._carrier.path.detach(self)
         self._carrier.forget(self)
         self._held.clear()
         self._stopping = asyncio.get_running_loop().create_task(self._stop())
@@ -295,7 +305,7 @@ class Link:
         """One datagram from an address that was proven to be this link's; demultiplexed as RFC 7983 says."""
         first = data[0]
         if 127 < first < 192:
-            self._feed_srtp(data)
+            self._carrier.path.take(self, data, int(self._carrier.clock() * 1_000_000))
         elif 19 < first < 64:
             try:
                 self._inbox.put_nowait(data)
@@ -303,59 +313,6 @@ class Link:
                 self._carrier.counters["dtls-overflow"] += 1
         else:
             self._carrier.counters["not-media"] += 1
-
-    def _feed_srtp(self, data: bytes) -> None:
-        counters, session = self._carrier.counters, self._dtls._rx_srtp
-        if session is None or len(data) < 12:
-            counters["srtp-early" if session is None else "rtp-malformed"] += 1
-            return
-        control = 192 <= data[1] <= 223
-        sender = int.from_bytes(data[4:8] if control else data[8:12])
-        if not (self._may_report(sender) if control else self._may_send(sender) and self._admits(data)):
-            counters["ssrc-undeclared"] += 1
-            return
-        try:
-            clear = session.unprotect_rtcp(data) if control else session.unprotect(data)
-        except (pylibsrtp.Error, ValueError):
-            counters["srtp-refused"] += 1
-            return
-        if control:
-            if sender not in self._senders:
-                self._reporters.add(sender)
-            self._on_rtcp(clear)
-        else:
-            self._senders.add(sender)
-            self._on_rtp(clear, self._carrier.clock())
-
-    def _may_send(self, sender: int) -> bool:
-        return sender in self._senders or len(self._senders) < MOST_SENDERS
-
-    def _may_report(self, sender: int) -> bool:
-        return sender in self._senders or sender in self._reporters or len(self._reporters) < MOST_REPORTERS
-
-    def send_rtp(self, clear: bytes) -> bool:
-        """Seal and send; False when it did not go out, and this listener needs a key frame."""
-        session = self._dtls._tx_srtp
-        if session is None or self.address is None:
-            return False
-        try:
-            sealed = session.protect(clear)
-        except (pylibsrtp.Error, ValueError):
-            self._carrier.counters["srtp-unsent"] += 1
-            return False
-        return self._carrier.send(sealed, self.address)
-
-    def send_rtcp(self, clear: bytes) -> bool:
-        """Seal and send control packets; False when they did not go out."""
-        session = self._dtls._tx_srtp
-        if session is None or self.address is None:
-            return False
-        try:
-            sealed = session.protect_rtcp(clear)
-        except (pylibsrtp.Error, ValueError):
-            self._carrier.counters["srtp-unsent"] += 1
-            return False
-        return self._carrier.send(sealed, self.address)
 
     def fresh_ssrc(self) -> int:
         """An SSRC that this link never sent with: SRTP must not see one twice under one key (RFC 7714 section 9)."""
@@ -367,9 +324,5 @@ class Link:
 
     def retire(self, ssrc: int) -> None:
         """No packet will be sent with `ssrc` again: free what SRTP keeps for it."""
-        session = self._dtls._tx_srtp
-        if session is not None:
-            try:
-                session.remove_stream(ssrc)
-            except pylibsrtp.Error:
-                self._carrier.counters["srtp-unused"] += 1
+        if not self.closed:
+            self._carrier.path.forget_ssrc(self, ssrc)

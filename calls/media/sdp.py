@@ -23,20 +23,28 @@ KINDS = {"mic": "audio", "cam": "video", "screen": "video", "screen-audio": "aud
 CODECS = {"audio": "opus/48000/2", "video": "VP8/90000"}
 CLOCK_RATES = {"audio": 48000, "video": 90000}
 PAYLOAD_TYPES = {"audio": 111, "video": 96}
+REPAIR_PAYLOAD_TYPE = 97  # of pictures (RFC 4588); sound is sent again as it was
 _FORMATS = {"audio": ["minptime=10;useinbandfec=1"], "video": []}
-_FEEDBACK = {"audio": ["nack"], "video": ["nack", "nack pli", "ccm fir", "goog-remb"]}
+_FEEDBACK = {"audio": ["nack"], "video": ["nack", "nack pli", "ccm fir", "goog-remb", "transport-cc"]}
+MOST_LAYERS = 3
 
 MID = "urn:ietf:params:rtp-hdrext:sdes:mid"
 ABS_SEND_TIME = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"
 AUDIO_LEVEL = "urn:ietf:params:rtp-hdrext:ssrc-audio-level"
 ORIENTATION = "urn:3gpp:video-orientation"
-EXTENSIONS = {"audio": {MID: 1, AUDIO_LEVEL: 3}, "video": {MID: 1, ABS_SEND_TIME: 2, ORIENTATION: 4}}
+TRANSPORT_CC = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01"
+RID = "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id"
+REPAIRED_RID = "urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id"
+# Ours, by which listeners know them; a publisher's offer brings its own.
+EXTENSIONS = {"audio": {MID: 1, AUDIO_LEVEL: 3}, "video": {MID: 1, ABS_SEND_TIME: 2, ORIENTATION: 4, TRANSPORT_CC: 5}}
+_TAKEN = {"audio": {MID, AUDIO_LEVEL, TRANSPORT_CC}, "video": {MID, ABS_SEND_TIME, ORIENTATION, TRANSPORT_CC, RID, REPAIRED_RID}}
 
 _DIGESTS = {"sha-256": 32, "sha-384": 48, "sha-512": 64}
 _DIRECTIONS = ("sendrecv", "sendonly", "recvonly", "inactive")
 _MID_SHAPE = re.compile(r"[A-Za-z0-9._~-]{1,16}")
 _UFRAG_SHAPE = re.compile(r"[A-Za-z0-9+/]{4,256}")
 _PWD_SHAPE = re.compile(r"[A-Za-z0-9+/]{22,256}")
+_RID_SHAPE = re.compile(r"[A-Za-z0-9]{1,16}")
 _LINE_SHAPE = re.compile(r"[a-z]=[^\x00\r\n]*")
 
 Result = TypeVar("Result")
@@ -56,7 +64,10 @@ class Transport:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """What we need of one m-line. `payload_type` is None when our codec is missing, `ssrc` None when it must be learnt by MID."""
+    """What we need of one m-line. `payload_type` is None when our codec is missing, `ssrc` None when it must be learnt by MID.
+
+    `rids` are the encodings of a simulcast that it sends, as they are listed (RFC 8853); `repair_payload_type` is None without repairs.
+    """
 
     mid: str
     kind: str
@@ -65,6 +76,9 @@ class Section:
     ssrc: int | None
     extensions: Mapping[str, int]
     rejected: bool
+    repair_payload_type: int | None = None
+    repair_ssrc: int | None = None
+    rids: tuple[str, ...] = ()
 
     @property
     def sends(self) -> bool:
@@ -95,6 +109,7 @@ class Line:
     participant: str = ""
     source: str = ""
     ssrc: int | None = None
+    repair_ssrc: int | None = None
 
 
 @dataclass(slots=True)
@@ -211,14 +226,19 @@ def _section(block: _Block) -> Section:
     if len(directions) > 1:
         raise Refused("sdp-malformed")
     rejected = _number(port, 0, 65535) == 0 and "bundle-only" not in block.attributes
+    payload_type = _payload_type(block, kind, payload_types)
+    ssrc, repair_ssrc = _ssrcs(block)
     return Section(
         mid=mid,
         kind=kind,
         direction=directions[0] if directions else "sendrecv",
-        payload_type=_payload_type(block, kind, payload_types),
-        ssrc=_ssrc(block),
+        payload_type=payload_type,
+        ssrc=ssrc,
         extensions=_extensions(block, kind),
         rejected=rejected,
+        repair_payload_type=_repair_payload_type(block, payload_type, payload_types) if kind == "video" else None,
+        repair_ssrc=repair_ssrc,
+        rids=_rids(block) if kind == "video" else (),
     )
 
 
@@ -232,16 +252,46 @@ def _payload_type(block: _Block, kind: str, offered: Collection[int]) -> int | N
     return None
 
 
-def _ssrc(block: _Block) -> int | None:
-    """The one SSRC of a section: the first of its FID group (the other is for retransmissions, not agreed), else the first."""
+def _repair_payload_type(block: _Block, payload_type: int | None, offered: Collection[int]) -> int | None:
+    """The payload type of repairs of `payload_type` (RFC 4588 section 8.1)."""
+    if payload_type is None:
+        return None
+    repairs = {value.split(" ")[0] for value in block.attributes.get("rtpmap", []) if value.lower().endswith(" rtx/90000")}
+    for value in block.attributes.get("fmtp", []):
+        number, _, parameters = value.partition(" ")
+        if number in repairs and f"apt={payload_type}" in parameters.replace(" ", "").split(";"):
+            found = _number(number, 0, 127)
+            if found in offered and not 64 <= found <= 95:
+                return found
+    return None
+
+
+def _rids(block: _Block) -> tuple[str, ...]:
+    """The encodings that a section sends at once, as `a=simulcast:send` lists them; of alternatives the first (RFC 8853 section 5.1)."""
+    words = (block.first("simulcast") or "").split(" ")
+    if "send" not in words[:-1]:
+        return ()
+    listed = words[words.index("send") + 1].split(";")
+    rids = tuple(alternatives.split(",")[0].removeprefix("~") for alternatives in listed)
+    declared = {value.split(" ")[0] for value in block.attributes.get("rid", []) if value.split(" ")[1:2] == ["send"]}
+    if len(rids) > MOST_LAYERS or len(set(rids)) != len(rids) or not all(_RID_SHAPE.fullmatch(rid) and rid in declared for rid in rids):
+        raise Refused("sdp-malformed")
+    return rids
+
+
+def _ssrcs(block: _Block) -> tuple[int | None, int | None]:
+    """The SSRCs of a section, of media and of repairs: those of its FID group, else the first alone."""
     for group in block.attributes.get("ssrc-group", []):
         words = group.split(" ")
         if words[0] == "FID":
-            return _number(words[1], 1, 0xFFFFFFFF)
+            media, repairs = (_number(word, 1, 0xFFFFFFFF) for word in words[1:3])
+            if media == repairs:
+                raise Refused("sdp-malformed")
+            return media, repairs
     lines = block.attributes.get("ssrc", [])
     if len({line.split(" ")[0] for line in lines}) > 1 and "ssrc-group" not in block.attributes:
         raise Refused("sdp-unsupported")
-    return _number(lines[0].split(" ")[0], 1, 0xFFFFFFFF) if lines else None
+    return (_number(lines[0].split(" ")[0], 1, 0xFFFFFFFF) if lines else None), None
 
 
 def _extensions(block: _Block, kind: str) -> dict[str, int]:
@@ -254,7 +304,7 @@ def _extensions(block: _Block, kind: str) -> dict[str, int]:
         if key in taken:
             raise Refused("sdp-malformed")
         taken.add(key)
-        if uri in EXTENSIONS[kind] and key <= 14:
+        if uri in _TAKEN[kind] and key <= 14:
             found[uri] = key
     return found
 
@@ -295,11 +345,13 @@ def answer(offer: Offer, ours: Transport, version: int) -> str:
         if section.rejected or section.payload_type is None:
             lines += [f"m={section.kind} 0 UDP/TLS/RTP/SAVPF 0", "c=IN IP4 0.0.0.0", f"a=mid:{section.mid}", "a=inactive"]
             continue
-        lines.append(f"m={section.kind} {ours.port} UDP/TLS/RTP/SAVPF {section.payload_type}")
+        lines.append(_media(section.kind, ours.port, section.payload_type, section.repair_payload_type))
         lines += _transport(ours, "passive")
         lines += [f"a=mid:{section.mid}", "a=recvonly" if section.mid in offer.live else "a=inactive"]
-        lines += _codec(section.kind, section.payload_type)
+        lines += _codec(section.kind, section.payload_type, section.repair_payload_type)
         lines += [f"a=extmap:{key} {uri}" for uri, key in section.extensions.items()]
+        if section.rids and section.mid in offer.live:
+            lines += [f"a=rid:{rid} recv" for rid in section.rids] + [f"a=simulcast:recv {';'.join(section.rids)}"]
     return "\r\n".join(lines) + "\r\n"
 
 
@@ -307,15 +359,17 @@ def offer(slots: Sequence[Line], ours: Transport, version: int) -> str:
     """Our offer to a subscriber. Microphone and camera of a person share a stream and a CNAME, so that they are lip-synced."""
     lines = _head([slot.mid for slot in slots], ours, version)
     for slot in slots:
-        payload_type = PAYLOAD_TYPES[slot.kind]
-        lines.append(f"m={slot.kind} {ours.port} UDP/TLS/RTP/SAVPF {payload_type}")
+        payload_type, repairs = PAYLOAD_TYPES[slot.kind], REPAIR_PAYLOAD_TYPE if slot.kind == "video" else None
+        lines.append(_media(slot.kind, ours.port, payload_type, repairs))
         lines += _transport(ours, "actpass")
         lines += [f"a=mid:{slot.mid}", "a=inactive" if slot.ssrc is None else "a=sendonly"]
-        lines += _codec(slot.kind, payload_type)
+        lines += _codec(slot.kind, payload_type, repairs)
         lines += [f"a=extmap:{key} {uri}" for uri, key in EXTENSIONS[slot.kind].items()]
         if slot.ssrc is not None:
             stream = f"{slot.participant}-{'screen' if slot.source.startswith('screen') else 'main'}"
             lines += [f"a=msid:{stream} {slot.participant}.{slot.source}", f"a=ssrc:{slot.ssrc} cname:{slot.participant}"]
+        if slot.repair_ssrc is not None:
+            lines += [f"a=ssrc:{slot.repair_ssrc} cname:{slot.participant}", f"a=ssrc-group:FID {slot.ssrc} {slot.repair_ssrc}"]
     return "\r\n".join(lines) + "\r\n"
 
 
@@ -339,7 +393,15 @@ def _transport(ours: Transport, setup: str) -> list[str]:
     ]
 
 
-def _codec(kind: str, payload_type: int) -> list[str]:
+def _media(kind: str, port: int, payload_type: int, repairs: int | None) -> str:
+    formats = f"{payload_type}" if repairs is None else f"{payload_type} {repairs}"
+    return f"m={kind} {port} UDP/TLS/RTP/SAVPF {formats}"
+
+
+def _codec(kind: str, payload_type: int, repairs: int | None) -> list[str]:
     lines = [f"a=rtpmap:{payload_type} {CODECS[kind]}"]
     lines += [f"a=fmtp:{payload_type} {value}" for value in _FORMATS[kind]]
-    return lines + [f"a=rtcp-fb:{payload_type} {value}" for value in _FEEDBACK[kind]]
+    lines += [f"a=rtcp-fb:{payload_type} {value}" for value in _FEEDBACK[kind]]
+    if repairs is not None:
+        lines += [f"a=rtpmap:{repairs} rtx/90000", f"a=fmtp:{repairs} apt={payload_type}"]
+    return lines

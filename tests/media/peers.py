@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from calls.media import client
+from calls.media import client, sdp
 from calls.media.client import Sending
 from calls.media.edge import Edge
 from calls.media.peer import (
@@ -98,6 +98,7 @@ class Peer:
         self.publisher_control: list[AnyRtcpPacket] = []
         self.byes: list[int] = []
         self.ssrcs: dict[int, str] = {}
+        self.media_ssrcs: dict[str, int] = {}
         self.nacks: dict[int, NackGenerator] = {}
         self.rev = 0
         self.answering = True
@@ -147,6 +148,7 @@ class Peer:
         self.sub.learn(offer["sdp"])
         self.places = {track["mid"]: (track["participant"], track["source"]) for track in offer["tracks"]}
         self.ssrcs |= client.ssrcs(offer["sdp"])
+        self.media_ssrcs |= {mid: ssrc for ssrc, mid in reversed(client.ssrcs(offer["sdp"]).items())}
         if offer["rev"] == self.said("offer")[-1]["rev"]:
             self.member.subscribed({"kind": "subscribed", "rev": offer["rev"], "sdp": self.answer_text(offer["sdp"])})
 
@@ -217,11 +219,17 @@ class Peer:
             serial = int.from_bytes(packet.payload[-4:])
             self.got.setdefault(place, {})[serial] = packet
             self.order.setdefault(place, []).append(serial)
-        nack = self.nacks.setdefault(packet.ssrc, NackGenerator())
-        nack.add(RtpPacket(sequence_number=packet.sequence_number))
-        if nack.missing:
-            self.nack(packet.ssrc, sorted(nack.missing))
+        self._missed(packet)
         self._note()
+
+    def _missed(self, packet: Packet) -> None:
+        """Ask for what is missing; a repair fills the place of its original (RFC 4588)."""
+        repair = packet.payload_type == sdp.REPAIR_PAYLOAD_TYPE
+        ssrc = self.ssrc_of(*self.places[packet.extensions[1].decode()])
+        nack = self.nacks.setdefault(ssrc, NackGenerator())
+        nack.add(RtpPacket(sequence_number=int.from_bytes(packet.payload[:2]) if repair else packet.sequence_number))
+        if nack.missing:
+            self.nack(ssrc, sorted(nack.missing))
 
     def _sub_rtcp(self, clear: bytes) -> None:
         for packet in parse_rtcp(clear):
@@ -235,7 +243,7 @@ class Peer:
 
     def ssrc_of(self, participant: str, source: str) -> int:
         mid = next(mid for mid, place in self.places.items() if place == (participant, source))
-        return [ssrc for ssrc, found in self.ssrcs.items() if found == mid][-1]
+        return self.media_ssrcs[mid]
 
     def report_loss(self, ssrc: int, fraction: float) -> None:
         block = RtcpReceiverInfo(ssrc, int(fraction * 256), 0, 0, 0, 0, 0)

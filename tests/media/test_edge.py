@@ -79,7 +79,7 @@ async def test_an_address_that_has_not_answered_is_sent_no_more_bytes_than_it_se
         received += len(data)
         edge.datagram_received(data, STRANGER)
         assert sum(map(len, socket.to(STRANGER))) <= received
-        assert not link.send_rtp(b"\x80" + bytes(20))
+        edge.path.send_rtcp(link, b"\x80\xc9" + bytes(20))
         await link._send(HELLO)
 
     assert all(data[0] < 4 for data in socket.to(STRANGER))

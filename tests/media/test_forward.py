@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections import Counter
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from calls.media import sdp
-from calls.media.forward import HISTORY, Copy, Numbering, PythonForwarder
-from calls.media.peer import RtcpByePacket, RtcpSdesPacket, RtcpSrPacket, parse_rtcp
+from calls.media.forward import HISTORY, Numbering
+from calls.media.peer import RTCP_RTPFB_NACK, RtcpByePacket, RtcpRtpfbPacket, RtcpSdesPacket, RtcpSenderInfo, RtcpSrPacket, parse_rtcp
 from calls.media.sink import Packet, starts_key_frame
 
-from .wires import Clock, Outlet
+from .plain import AUDIO, IDS, VIDEO, PlainPath, rtp
 
 KEY, DELTA = b"\x10\x00", b"\x10\x01"
-IDS = {sdp.MID: 5, sdp.ABS_SEND_TIME: 6, sdp.ORIENTATION: 7, sdp.AUDIO_LEVEL: 8}
 
 
 class Tape:
@@ -43,27 +41,47 @@ class Tape:
 
 
 class Path:
-    """A forwarder with one track and as many outlets as asked for."""
+    """A path with one track and as many listeners as asked for."""
 
-    def __init__(self, kind: str = "video", listeners: int = 1) -> None:
-        self.counters: Counter[str] = Counter()
-        self.forwarder = PythonForwarder(self.counters, Clock())
-        self.forwarder.open(1, kind, IDS)
-        self.outlets = [Outlet() for _ in range(listeners)]
-        for number, outlet in enumerate(self.outlets):
-            self.forwarder.add(1, f"listener-{number}", Copy(outlet, 7000 + number, str(number), "gail"))
+    def __init__(self, kind: str = "video", listeners: int = 1, repairs: bool = False) -> None:
+        self.plain, self.kind = PlainPath(), kind
+        self.plain.open(kind)
+        self.path, self.counters = self.plain.path, self.plain.counters
+        self.ends = [self.plain.listen(repairs=repairs) for _ in range(listeners)]
 
     def send(self, number: int, payload: bytes = DELTA, marker: bool = False, timestamp: int = 90, **extensions: bytes) -> None:
         ids = {"orientation": IDS[sdp.ORIENTATION], "level": IDS[sdp.AUDIO_LEVEL], "mid": IDS[sdp.MID]}
         found = {ids[name]: value for name, value in extensions.items()}
         body = payload + number.to_bytes(4) if payload else b""
-        self.forwarder.packet(1, Packet(100, marker, number & 0xFFFF, timestamp, 5, body, found), b"raw", 0.0)
+        payload_type = VIDEO if self.kind == "video" else AUDIO
+        self.plain.take(rtp(number, body, payload_type=payload_type, timestamp=timestamp, marker=marker, extensions=found))
+
+    def report(self, ntp: int, rtp_time: int) -> None:
+        self.plain.take(bytes(RtcpSrPacket(5, RtcpSenderInfo(ntp, rtp_time, 1, 1))))
+
+    def lost(self, listener: int, *numbers: int) -> None:
+        """A listener asks for these again."""
+        for number in numbers:
+            self.plain.hear(self.ends[listener], bytes(RtcpRtpfbPacket(RTCP_RTPFB_NACK, 1, 7000 + listener, [number & 0xFFFF])))
+
+    def raw(self, listener: int = 0) -> list[bytes]:
+        return self.plain.sent[self.ends[listener].number]
+
+    def told(self, listener: int = 0) -> list[bytes]:
+        return self.plain.told[self.ends[listener].number]
+
+    def got(self, listener: int = 0) -> list[Packet]:
+        return self.plain.packets(self.ends[listener])
+
+    @property
+    def starving(self) -> bool:
+        return self.path.seen(1).layers[0].starving
 
 
 def test_a_copy_has_its_own_header_and_the_publishers_timestamp_marker_and_payload() -> None:
     path = Path()
     path.send(65535, KEY, marker=True, timestamp=123456, orientation=b"\x03", mid=b"secret")
-    packet = path.outlets[0].packets[0]
+    packet = path.got()[0]
 
     assert (packet.ssrc, packet.payload_type, packet.sequence_number) == (7000, 96, 65535)
     assert (packet.timestamp, packet.marker, packet.payload) == (123456, True, KEY + (65535).to_bytes(4))
@@ -76,32 +94,32 @@ def test_a_copy_has_its_own_header_and_the_publishers_timestamp_marker_and_paylo
 def test_sound_keeps_its_level_and_starts_at_once() -> None:
     path = Path("audio")
     path.send(1, b"\xfc", level=b"\x85")
-    packet = path.outlets[0].packets[0]
+    packet = path.got()[0]
     assert (packet.payload_type, packet.extensions) == (111, {1: b"0", 3: b"\x85"})
 
 
 def test_a_listener_starts_with_a_key_frame() -> None:
     path = Path()
     path.send(1)
-    assert path.forwarder.starving(1)
+    assert path.starving
     path.send(2, KEY)
     path.send(3)
-    assert [p.sequence_number for p in path.outlets[0].packets] == [2, 3]
-    assert not path.forwarder.starving(1)
+    assert [p.sequence_number for p in path.got()] == [2, 3]
+    assert not path.starving
 
 
 def test_a_listener_that_cannot_take_a_packet_waits_for_the_next_key_frame_and_nobody_else_does() -> None:
     path = Path(listeners=2)
     path.send(1, KEY)
-    path.outlets[0].open = False
+    path.plain.shut.add(path.ends[0].number)
     path.send(2)
-    path.outlets[0].open = True
+    path.plain.shut.clear()
     path.send(3)
-    assert path.forwarder.starving(1)
+    assert path.starving
     path.send(4, KEY)
 
-    assert [p.sequence_number for p in path.outlets[0].packets] == [1, 4]
-    assert [p.sequence_number for p in path.outlets[1].packets] == [1, 2, 3, 4]
+    assert [p.sequence_number for p in path.got()] == [1, 4]
+    assert [p.sequence_number for p in path.got(1)] == [1, 2, 3, 4]
 
 
 def test_dropped_padding_leaves_no_hole_and_a_reordered_packet_keeps_its_own_number() -> None:
@@ -115,8 +133,8 @@ def test_dropped_padding_leaves_no_hole_and_a_reordered_packet_keeps_its_own_num
     path.send(15)  # before the padding that came first
     path.send(17)
 
-    assert sorted(p.sequence_number for p in path.outlets[0].packets) == [10, 11, 12, 13, 14, 15]
-    by_number = {p.sequence_number: int.from_bytes(p.payload[-4:]) for p in path.outlets[0].packets}
+    assert sorted(p.sequence_number for p in path.got()) == [10, 11, 12, 13, 14, 15]
+    by_number = {p.sequence_number: int.from_bytes(p.payload[-4:]) for p in path.got()}
     assert by_number == {10: 10, 11: 11, 12: 12, 13: 14, 14: 15, 15: 17}
 
 
@@ -125,7 +143,7 @@ def test_padding_that_comes_too_late_to_be_skipped_fills_its_place_empty() -> No
     path.send(10, KEY)
     path.send(12)
     path.send(11, b"")
-    numbers = {p.sequence_number: p.payload for p in path.outlets[0].packets}
+    numbers = {p.sequence_number: p.payload for p in path.got()}
     assert set(numbers) == {10, 11, 12}
     assert numbers[11] == b""
 
@@ -138,9 +156,9 @@ def test_whatever_is_padding_and_however_it_is_reordered_each_number_carries_one
     for at in [0, *order]:
         path.send((start + at) & 0xFFFF, b"" if kinds[at] == "p" and at else b"\xfc")
 
-    seen = [p.sequence_number for p in path.outlets[0].packets]
+    seen = [p.sequence_number for p in path.got()]
     assert len(seen) == len(set(seen))
-    media = [p for p in path.outlets[0].packets if p.payload]
+    media = [p for p in path.got() if p.payload]
     in_order = sorted(media, key=lambda p: (p.sequence_number - start) & 0xFFFF)
     sent = [(int.from_bytes(p.payload[-4:]) - start) & 0xFFFF for p in in_order]
     assert sent == sorted(sent)
@@ -163,56 +181,71 @@ def test_what_was_lost_is_sent_again_to_the_last_bit() -> None:
     path = Path()
     for number in range(65500, 65500 + 100):
         path.send(number & 0xFFFF, KEY if number == 65500 else DELTA, orientation=b"\x01")
-    first = dict(zip([p.sequence_number for p in path.outlets[0].packets], path.outlets[0].rtp, strict=True))
-    path.outlets[0].rtp.clear()
+    first = dict(zip([p.sequence_number for p in path.got()], path.raw(), strict=True))
+    path.raw().clear()
 
-    path.forwarder.resend(1, "listener-0", [65534, 65535, 65536, 65537])
+    path.lost(0, 65534, 65535, 65536, 65537)
 
-    assert path.outlets[0].rtp == [first[65534], first[65535], first[0], first[1]]
+    assert path.raw() == [first[65534], first[65535], first[0], first[1]]
 
 
 def test_the_history_holds_512_packets_and_only_what_this_listener_was_sent() -> None:
     path = Path("audio")
     for number in range(HISTORY + 100):
         path.send(number, b"\xfc")
-    late = Outlet()
-    path.forwarder.add(1, "late", Copy(late, 9, "0", "gail"))
+    path.ends.append(path.plain.listen())
     path.send(HISTORY + 100, b"\xfc")
-    path.outlets[0].rtp.clear()
+    path.raw().clear()
 
-    path.forwarder.resend(1, "listener-0", [50, HISTORY])
-    path.forwarder.resend(1, "late", [HISTORY])
+    path.lost(0, 50, HISTORY)
+    path.lost(1, HISTORY)
 
-    assert [p.sequence_number for p in path.outlets[0].packets] == [HISTORY]
-    assert len(late.rtp) == 1
+    assert [p.sequence_number for p in path.got()] == [HISTORY]
+    assert len(path.raw(1)) == 1
+
+
+def test_with_repairs_agreed_what_was_lost_comes_under_an_ssrc_of_its_own_with_its_number_in_front() -> None:
+    path = Path(repairs=True)
+    path.send(65535, KEY, timestamp=7)
+    path.send(0, marker=True, timestamp=8)
+    first = path.got()[1]
+
+    path.lost(0, 0, 0)
+    again = path.got()[2:]
+
+    assert [(p.ssrc, p.payload_type, p.sequence_number) for p in again] == [(8000, 97, 1), (8000, 97, 2)]
+    assert {p.payload for p in again} == {b"\x00\x00" + first.payload}
+    assert {(p.timestamp, p.marker) for p in again} == {(8, True)}
+    assert [int.from_bytes(p.extensions[5]) for p in path.got()] == [1, 2, 3, 4]
+    assert 2 not in first.extensions
 
 
 def test_requests_to_send_again_have_a_budget_per_listener() -> None:
     path = Path("audio", listeners=2)
     for number in range(300):
         path.send(number, b"\xfc")
-    before = len(path.outlets[0].rtp)
+    before = len(path.raw())
     for _ in range(10):
-        path.forwarder.resend(1, "listener-0", range(300))
-    assert len(path.outlets[0].rtp) - before < 700
+        path.lost(0, *range(300))
+    assert len(path.raw()) - before < 700
     assert path.counters["resend-budget"] > 0
-    path.forwarder.resend(1, "listener-1", [299])
-    assert len(path.outlets[1].rtp) == 301
+    path.lost(1, 299)
+    assert len(path.raw(1)) == 301
 
 
 def test_one_number_is_never_given_to_two_packets() -> None:
     path = Path("audio")
     path.send(5, b"\xfc")
     path.send(5, b"\xfd")
-    assert len(path.outlets[0].rtp) == 1
+    assert len(path.raw()) == 1
     assert path.counters["rtp-repeated"] == 1
 
 
 def test_the_publishers_pair_of_clocks_goes_to_every_listener_unchanged_under_the_participants_name() -> None:
     path = Path("audio")
     path.send(1, b"\xfc")
-    path.forwarder.sender_report(1, ntp=0x1122334455667788, rtp=4242, arrived=0.0)
-    report, names = parse_rtcp(path.outlets[0].rtcp[-1])
+    path.report(0x1122334455667788, 4242)
+    report, names = parse_rtcp(path.told()[-1])
 
     assert isinstance(report, RtcpSrPacket)
     assert isinstance(names, RtcpSdesPacket)
@@ -223,63 +256,62 @@ def test_the_publishers_pair_of_clocks_goes_to_every_listener_unchanged_under_th
 
 def test_a_new_listener_is_told_the_last_pair_of_clocks_with_its_first_packet() -> None:
     path = Path("audio", listeners=0)
-    path.forwarder.sender_report(1, ntp=1, rtp=2, arrived=0.0)
-    outlet = Outlet()
-    path.forwarder.add(1, "late", Copy(outlet, 9, "0", "gail"))
-    assert outlet.rtcp == []
+    path.report(1, 2)
+    path.ends.append(path.plain.listen())
+    assert path.told() == []
     path.send(1, b"\xfc")
-    assert len(outlet.rtcp) == 1
+    assert len(path.told()) == 1
 
 
 def test_a_removed_listener_gets_a_goodbye_and_nothing_more() -> None:
     path = Path("audio")
     path.send(1, b"\xfc")
-    path.forwarder.remove(1, "listener-0")
+    path.path.remove(1, "listener-0")
     path.send(2, b"\xfc")
 
-    assert len(path.outlets[0].rtp) == 1
-    assert parse_rtcp(path.outlets[0].rtcp[-1]) == [RtcpByePacket([7000])]
-    assert path.forwarder.listeners(1) == frozenset()
+    assert len(path.raw()) == 1
+    assert parse_rtcp(path.told()[-1]) == [RtcpByePacket([7000])]
+    assert path.path.listeners(1) == frozenset()
 
 
 def test_taking_a_tap_off_returns_the_last_number_it_was_given_and_nothing_follows() -> None:
     path, tape = Path(), Tape()
-    path.forwarder.tap(1, tape)
+    path.path.tap(1, tape, 0)
     for number in (65534, 65535, 1, 0):
         path.send(number, KEY)
     path.send(2, b"")
 
-    cut = path.forwarder.untap(1, tape)
+    cut = path.path.untap(1, tape)
     path.send(3, KEY)
 
     assert (cut, tape.numbers) == (2, [65534, 65535, 1, 0, 2])
-    assert path.forwarder.untap(1, tape) is None
+    assert path.path.untap(1, tape) is None
 
 
 def test_a_tap_that_got_nothing_has_no_cut() -> None:
     path, tape = Path(), Tape()
-    path.forwarder.tap(1, tape)
-    assert path.forwarder.untap(1, tape) is None
+    path.path.tap(1, tape, 0)
+    assert path.path.untap(1, tape) is None
 
 
 def test_a_tap_that_fails_is_taken_off_and_the_call_goes_on(caplog: pytest.LogCaptureFixture) -> None:
     path, broken, whole = Path(), Tape(fails=True), Tape()
-    path.forwarder.tap(1, broken)
-    path.forwarder.tap(1, whole)
+    path.path.tap(1, broken, 0)
+    path.path.tap(1, whole, 0)
     path.send(1, KEY)
     path.send(2)
 
     assert broken.over == ["faulty"]
     assert whole.numbers == [1, 2]
-    assert len(path.outlets[0].rtp) == 2
+    assert len(path.raw()) == 2
     assert path.counters["tap-failed"] == 1
 
 
 def test_a_track_that_ends_tells_its_taps_why() -> None:
     path, tape = Path(), Tape()
-    path.forwarder.tap(1, tape)
-    path.forwarder.sender_report(1, 1, 2, 0.0)
-    path.forwarder.close(1, "left")
+    path.path.tap(1, tape, 0)
+    path.report(1, 2)
+    path.path.close(1, "left")
     assert (tape.reports, tape.over) == ([(1, 2)], ["left"])
 
 

@@ -12,11 +12,29 @@ from aiortc import rtcdtlstransport
 from aiortc.rtcdtlstransport import RTCCertificate, RTCDtlsTransport
 from OpenSSL import SSL
 
-from calls.media import peer
+from calls.media import forward
 from calls.media.edge import Edge
+from calls.media.path import Event, Layer, Shape
 from calls.media.peer import Certificate, Link, RtcpReceiverInfo, RtcpRrPacket
+from calls.media.sink import Packet
 
 from .peers import PATIENCE, Connection, Weather
+
+
+class Tape:
+    """A sink that keeps what it was given."""
+
+    def __init__(self) -> None:
+        self.raw: list[bytes] = []
+
+    def packet(self, packet: Packet, raw: bytes, arrived: float) -> None:
+        self.raw.append(raw)
+
+    def sender_report(self, ntp: int, rtp: int, arrived: float) -> None:
+        """Not looked at."""
+
+    def closed(self, reason: str) -> None:
+        """Not looked at."""
 
 
 class Pair:
@@ -25,17 +43,20 @@ class Pair:
     def __init__(self, edge: Edge) -> None:
         self.edge = edge
         self.states: asyncio.Queue[str] = asyncio.Queue()
-        self.rtp: list[bytes] = []
-        self.rtcp: list[bytes] = []
-        self.admitted = {5}
-        self.link: Link = edge.link(
-            lambda clear, arrived: self.rtp.append(clear), self.rtcp.append, self.states.put_nowait, lambda sealed: self.ssrc(sealed) in self.admitted
-        )
+        self.events: list[Event] = []
+        self.link: Link = edge.link(self.events.append, self.states.put_nowait)
+        self.tape = Tape()
+        self.open(1, 5)
+        edge.path.tap(1, self.tape, 0)
         self.client = Connection(Weather(), lambda clear: None, lambda clear: None)
 
-    @staticmethod
-    def ssrc(packet: bytes) -> int:
-        return int.from_bytes(packet[8:12])
+    def open(self, track: int, ssrc: int) -> None:
+        """Declare one more track, as an offer would."""
+        self.edge.path.open(track, self.link, Shape("video", "m", 0x60, None, {}, (Layer("", ssrc),)))
+
+    @property
+    def rtp(self) -> list[bytes]:
+        return self.tape.raw
 
     async def connect(self, fingerprint: str | None = None) -> str:
         """Shake hands; returns the state that the link reached."""
@@ -92,13 +113,13 @@ async def test_a_handshake_with_the_expected_certificate_gives_sealed_media_both
         while not pair.rtp:
             await asyncio.sleep(0.01)
     assert pair.rtp == [rtp(5)]
-    assert pair.link.send_rtp(rtp(9))
+    assert pair.edge.path.send_rtp(pair.link, rtp(9))
 
 
 async def test_a_certificate_that_the_sdp_did_not_name_is_refused(pair: Pair) -> None:
     assert await pair.connect(fingerprint=":".join(["00"] * 32)) == "failed"
     assert pair.link.closed
-    assert not pair.link.send_rtp(rtp(9))
+    assert not pair.edge.path.send_rtp(pair.link, rtp(9))
 
 
 async def test_only_aead_profiles_are_agreed_to(pair: Pair) -> None:
@@ -128,7 +149,7 @@ def test_the_suites_are_the_three_with_authenticated_encryption() -> None:
 
 async def test_every_process_has_a_certificate_of_its_own() -> None:
     one, two = Edge(), Edge()
-    links = [edge.link(lambda clear, arrived: None, lambda clear: None, lambda state: None) for edge in (one, one, two)]
+    links = [edge.link(lambda event: None, lambda state: None) for edge in (one, one, two)]
     prints = [link.fingerprint for link in links]
     assert prints[0] == prints[1] != prints[2]
     for link in links:
@@ -171,7 +192,7 @@ async def test_forged_and_replayed_packets_are_counted_and_the_link_lives(pair: 
     pair.link.feed(genuine)
 
     assert pair.rtp == [rtp(5)]
-    assert pair.rtcp == []
+    assert pair.events == []
     assert pair.edge.counters["srtp-refused"] == 1001
     assert pair.link.state == "connected"
 
@@ -188,15 +209,15 @@ async def test_the_number_of_senders_of_reports_is_bounded(pair: Pair) -> None:
     for ssrc in range(100, 200):
         report = bytes(RtcpRrPacket(ssrc, [RtcpReceiverInfo(1, 0, 0, 0, 0, 0, 0)]))
         pair.link.feed(pair.client.dtls._tx_srtp.protect_rtcp(report))
-    assert len(pair.rtcp) == peer.MOST_REPORTERS
+    assert pair.edge.counters["ssrc-undeclared"] == 100 - forward.MOST_REPORTERS
 
 
 async def test_the_number_of_senders_of_media_over_a_connections_life_is_bounded(pair: Pair) -> None:
     await pair.connect()
-    pair.admitted = set(range(100, 1100))
     for ssrc in range(100, 1100):
+        pair.open(ssrc, ssrc)
         pair.link.feed(pair.client.dtls._tx_srtp.protect(rtp(ssrc)))
-    assert len(pair.rtp) == peer.MOST_SENDERS
+    assert sum(pair.edge.path.seen(ssrc).layers[0].packets for ssrc in range(100, 1100)) == forward.MOST_SENDERS
 
 
 async def test_short_and_strange_datagrams_of_a_known_peer_are_counted(pair: Pair) -> None:
@@ -208,7 +229,7 @@ async def test_short_and_strange_datagrams_of_a_known_peer_are_counted(pair: Pai
 
 async def test_a_packet_that_grew_too_long_to_seal_is_counted(pair: Pair) -> None:
     await pair.connect()
-    assert not pair.link.send_rtp(rtp(9) + bytes(1400))
+    pair.edge.path.send_rtcp(pair.link, bytes([0x80, 200]) + bytes(1600))
     assert pair.edge.counters["srtp-unsent"] == 1
 
 
@@ -222,7 +243,7 @@ async def test_the_clients_goodbye_closes_the_link_and_is_told(pair: Pair) -> No
 
 async def test_no_ssrc_is_used_twice_on_one_link() -> None:
     edge = Edge()
-    link = edge.link(lambda clear, arrived: None, lambda clear: None, lambda state: None)
+    link = edge.link(lambda event: None, lambda state: None)
     assert len({link.fresh_ssrc() for _ in range(2000)} | {link.rtcp_ssrc}) == 2001
     link.close()
     await link.wait_closed()

@@ -8,7 +8,6 @@ from aioice import stun
 
 from calls.media.edge import Edge
 from calls.media.peer import Link
-from calls.media.sink import Packet
 
 CLIENT = ("198.51.100.7", 4000)
 ELSEWHERE = ("198.51.100.7", 5000)
@@ -62,7 +61,7 @@ def dry_edge(clock: Clock) -> tuple[Edge, FakeSocket]:
 def dry_link(edge: Edge) -> tuple[Link, list[str]]:
     """A link whose client's credentials are known, and the states it told."""
     states: list[str] = []
-    link = edge.link(lambda clear, arrived: None, lambda clear: None, states.append)
+    link = edge.link(lambda event: None, states.append)
     link.remote = CLIENT_ICE
     return link, states
 
@@ -92,25 +91,3 @@ def prove(edge: Edge, socket: FakeSocket, link: Link, address: tuple[str, int]) 
     """Check from `address` and answer what is asked back."""
     edge.datagram_received(check(link), address)
     edge.datagram_received(reply_to(socket.to(address)[-1]), address)
-
-
-@dataclass
-class Outlet:
-    """One listener's side: what it was sent; `open` says whether it can take a packet."""
-
-    open: bool = True
-    rtp: list[bytes] = field(default_factory=list)
-    rtcp: list[bytes] = field(default_factory=list)
-
-    def send_rtp(self, clear: bytes) -> bool:
-        if self.open:
-            self.rtp.append(clear)
-        return self.open
-
-    def send_rtcp(self, clear: bytes) -> bool:
-        self.rtcp.append(clear)
-        return True
-
-    @property
-    def packets(self) -> list[Packet]:
-        return [Packet.parse(raw) for raw in self.rtp]

@@ -233,7 +233,7 @@ async def test_a_recorder_whose_track_is_over_is_no_fault(studio: Studio) -> Non
     await studio.capturing(*MIC)
     track = studio.room.track(str(studio.sitting.who["gail"].pk), "mic")
     assert track is not None
-    studio.room.forwarder.close(track.key, "ended")
+    studio.room.path.close(track.key, "ended")
     studio.capture.tick()
     assert studio.mark(*MIC) == "stopping"
     studio.peers["gail"].unpublish("mic")

@@ -14,7 +14,7 @@ from typing import Protocol
 from tenants.errors import Refused
 
 from ..edge import Edge
-from ..forward import Forwarder, PythonForwarder
+from ..path import MediaPath
 from ..sink import Sink
 from .member import Member, Message, Send
 from .publisher import Track
@@ -38,10 +38,10 @@ class Admitted(Protocol):
 class Room:
     """One call. `send`, where given, hears what all members are told. All methods belong to the loop of `edge`."""
 
-    def __init__(self, call_id: str, edge: Edge, send: Send | None = None, forwarder: Forwarder | None = None) -> None:
+    def __init__(self, call_id: str, edge: Edge, send: Send | None = None) -> None:
         self.call_id, self.edge = call_id, edge
         self.clock: Callable[[], float] = edge.clock
-        self.forwarder: Forwarder = forwarder or PythonForwarder(edge.counters, edge.clock)
+        self.path: MediaPath = edge.path
         self.members: dict[str, Member] = {}
         self._send = send
         self._leaving: set[asyncio.Task[None]] = set()
@@ -143,7 +143,7 @@ class Room:
     def edges(self) -> set[tuple[str, str, str]]:
         """Every (publisher, source, listener) that media flows along at this moment: each has a roster row at both ends."""
         tracks = [track for member in self.members.values() for track in member.publisher.tracks.values()]
-        return {(t.participant, t.source, listener) for t in tracks for listener in self.forwarder.listeners(t.key)}
+        return {(t.participant, t.source, listener) for t in tracks for listener in self.path.listeners(t.key)}
 
     # Tracks.
     def track_added(self, track: Track) -> None:
@@ -153,7 +153,7 @@ class Room:
                 member.subscriber.subscribe(track)
 
     def track_removed(self, track: Track) -> None:
-        """A member stopped publishing a track; called before the forwarder closes it."""
+        """A member stopped publishing a track; called before the packet path closes it."""
         for member in self.members.values():
             member.subscriber.unsubscribe(track)
 
@@ -168,13 +168,17 @@ class Room:
         track = self.track(participant, source)
         if track is None:
             raise Refused("unknown-track", 404)
-        self.forwarder.tap(track.key, sink)
+        self.path.tap(track.key, sink, track.meter.best)
+        track.taps.append(sink)
         track.want_key_frame()
 
     def untap(self, participant: str, source: str, sink: Sink) -> int | None:
         """Take `sink` off, in this turn of the loop. Returns the highest sequence number it was given, None if it got none."""
         track = self.track(participant, source)
-        return self.forwarder.untap(track.key, sink) if track is not None else None
+        if track is None:
+            return None
+        track.taps = [tap for tap in track.taps if tap is not sink]
+        return self.path.untap(track.key, sink)
 
     def want_key_frame(self, participant: str, source: str) -> None:
         """Ask the publisher for a key frame, as soon as the limit allows. Sound and unknown tracks: nothing happens."""
@@ -192,3 +196,5 @@ class Room:
         now = self.clock()
         for member in list(self.members.values()):
             member.publisher.tick(now)
+        for member in list(self.members.values()):
+            member.subscriber.tick()

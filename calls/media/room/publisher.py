@@ -7,20 +7,11 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from .. import sdp
-from ..feedback import CEILINGS, Ceiling, KeyFrames, Reception
-from ..peer import (
-    RTCP_PSFB_APP,
-    RTCP_PSFB_PLI,
-    RTCP_RTPFB_NACK,
-    Link,
-    RtcpPsfbPacket,
-    RtcpRrPacket,
-    RtcpRtpfbPacket,
-    RtcpSrPacket,
-    pack_remb_fci,
-    parse_rtcp,
-)
-from ..sink import Packet, header_end
+from ..feedback import CEILINGS, Ceiling, KeyFrames
+from ..layers import Meter
+from ..path import Event, KeyFrameWanted, Layer, Learnt, Reported, Shape
+from ..peer import RTCP_PSFB_APP, RTCP_PSFB_PLI, Link, RtcpPsfbPacket, RtcpReceiverInfo, RtcpRrPacket, pack_remb_fci
+from ..sink import Sink
 
 if TYPE_CHECKING:
     from .member import Member
@@ -37,25 +28,39 @@ class Track:
     def __init__(self, participant: str, source: str, section: sdp.Section) -> None:
         self.key = next(_keys)
         self.participant, self.source, self.kind, self.mid = participant, source, section.kind, section.mid
-        self.ssrc, self.declared_ssrc, self.extensions = section.ssrc, section.ssrc, section.extensions
-        self.payload_type = section.payload_type
-        self.reception = Reception(sdp.CLOCK_RATES[self.kind])
+        self.section = section
+        self.shape = _shape(section)
+        self.ssrcs = [layer.ssrc for layer in self.shape.layers]
+        self.meter = Meter(len(self.ssrcs))
         self.ceiling = Ceiling(source) if source in CEILINGS else None
-        self.key_frames = KeyFrames()
+        self.key_frames = [KeyFrames() for _ in self.ssrcs]
+        self.taps: list[Sink] = []
+
+    @property
+    def ssrc(self) -> int | None:
+        """The SSRC of the first layer, once it is known."""
+        return self.ssrcs[0]
 
     def want_key_frame(self) -> None:
-        """Remember that somebody needs one; it is asked for at the next turn that the limit allows."""
+        """Remember that somebody needs one, of whichever layer; it is asked for at the next turn that the limit allows."""
         if self.kind == "video":
-            self.key_frames.want()
+            for layer in self.key_frames:
+                layer.want()
 
     def same_as(self, section: sdp.Section, source: str) -> bool:
         """Does a new offer describe this very track?"""
-        described = (section.mid, section.ssrc, source, section.payload_type, section.extensions)
-        return described == (self.mid, self.declared_ssrc, self.source, self.payload_type, self.extensions)
+        return (section, source) == (self.section, self.source)
+
+
+def _shape(section: sdp.Section) -> Shape:
+    """A section that was accepted, as the packet path needs it. Of a simulcast each layer is learnt by its RID (RFC 8853)."""
+    repairs = section.repair_payload_type
+    layers = tuple(Layer(rid) for rid in section.rids) or (Layer("", section.ssrc, section.repair_ssrc if repairs is not None else None),)
+    return Shape(section.kind, section.mid, section.payload_type or 0, repairs, section.extensions, layers)
 
 
 class Publisher:
-    """The connection that a member's client offers. Which SSRC belongs to which track is settled here, before SRTP (F4)."""
+    """The connection that a member's client offers. Which SSRC belongs to which track is settled by the packet path, before SRTP (F4)."""
 
     def __init__(self, member: Member) -> None:
         self.member = member
@@ -64,7 +69,6 @@ class Publisher:
         self.link: Link | None = None
         self._rev = -1
         self._fingerprints: tuple[tuple[str, str], ...] = ()
-        self._by_ssrc: dict[int, Track] = {}
         self._reported_at = float("-inf")
 
     def publish(self, rev: int, text: object, declared: Mapping[str, str]) -> None:
@@ -93,7 +97,7 @@ class Publisher:
         if self.link is None or self.link.closed or offer.fingerprints != self._fingerprints:
             self._disconnect("ended")
             edge = self.member.room.edge
-            self.link = edge.link(self._on_rtp, self._on_rtcp, self._on_state, self._admits)
+            self.link = edge.link(self._on_event, self._on_state)
             self.link.start(offer.fingerprints)
             self._fingerprints = offer.fingerprints
         elif self.link.remote != remote:
@@ -111,76 +115,27 @@ class Publisher:
 
     def _open(self, track: Track) -> None:
         self.tracks[track.mid] = track
-        if track.ssrc is not None:
-            self._by_ssrc[track.ssrc] = track
-        self.member.room.forwarder.open(track.key, track.kind, track.extensions)
+        if self.link is not None:
+            self.member.room.path.open(track.key, self.link, track.shape)
         self.member.room.track_added(track)
 
     def _drop(self, track: Track, reason: str) -> None:
         del self.tracks[track.mid]
         room = self.member.room
         room.track_removed(track)
-        room.forwarder.close(track.key, reason)
-        if track.ssrc is not None:
-            self._by_ssrc.pop(track.ssrc, None)
+        room.path.close(track.key, reason)
 
     def close(self, reason: str) -> None:
         """Everything ends; taps are told `reason`."""
         self._disconnect(reason)
 
-    # The packet path.
-    def _admits(self, sealed: bytes) -> bool:
-        """May this SSRC reach SRTP? It is declared, or names by MID a track that has none yet."""
-        return int.from_bytes(sealed[8:12]) in self._by_ssrc or self._unnamed(sealed) is not None
-
-    def _unnamed(self, packet: bytes) -> Track | None:
-        """The track without an SSRC that this packet's MID names (RFC 8843 section 9.2); never by payload type alone."""
-        waiting = [track for track in self.tracks.values() if track.ssrc is None]
-        if not waiting:
-            return None
-        try:
-            _, extensions = header_end(packet)
-        except ValueError:
-            return None
-        return next((t for t in waiting if extensions.get(t.extensions[sdp.MID]) == t.mid.encode()), None)
-
-    def _on_rtp(self, clear: bytes, arrived: float) -> None:
-        counters = self.member.room.edge.counters
-        try:
-            packet = Packet.parse(clear)
-        except ValueError:
-            counters["rtp-malformed"] += 1
-            return
-        track = self._by_ssrc.get(packet.ssrc)
-        if track is None:
-            track = self._unnamed(clear)
-            if track is None:
-                counters["ssrc-undeclared"] += 1
-                return
-            track.ssrc = packet.ssrc
-            self._by_ssrc[packet.ssrc] = track
-        if packet.payload_type != track.payload_type:
-            counters["payload-type-undeclared"] += 1
-            return
-        missing = track.reception.add(packet, arrived)
-        self.member.room.forwarder.packet(track.key, packet, clear, arrived)
-        if missing:
-            self._ask_again(track, missing)
-
-    def _on_rtcp(self, clear: bytes) -> None:
-        room = self.member.room
-        try:
-            packets = parse_rtcp(clear)
-        except ValueError:
-            room.edge.counters["rtcp-malformed"] += 1
-            return
-        now = room.clock()
-        for packet in packets:
-            track = self._by_ssrc.get(packet.ssrc) if isinstance(packet, RtcpSrPacket) else None
-            if track is not None and isinstance(packet, RtcpSrPacket):
-                info = packet.sender_info
-                track.reception.sender_report(info.ntp_timestamp, now)
-                room.forwarder.sender_report(track.key, info.ntp_timestamp, info.rtp_timestamp, now)
+    def _on_event(self, event: Event) -> None:
+        """What the packet path found about a track of ours."""
+        track = next((t for t in self.tracks.values() if isinstance(event, KeyFrameWanted | Learnt) and t.key == event.track), None)
+        if track is not None and isinstance(event, KeyFrameWanted):
+            track.key_frames[event.layer].want()
+        elif track is not None and isinstance(event, Learnt) and not event.repair:
+            track.ssrcs[event.layer] = event.ssrc
 
     def _on_state(self, state: str) -> None:
         self.member.send({"kind": "state", "pc": "pub", "state": state})
@@ -195,39 +150,47 @@ class Publisher:
 
     # Feedback to the publisher.
     def tick(self, now: float) -> None:
-        """Send what is due: key-frame requests, repeated requests for lost packets, and once a second the reports."""
-        link = self.link
+        """Send what is due: key-frame requests, and once a second the reports."""
+        link, path = self.link, self.member.room.path
         if link is None:
             return
         for track in self.tracks.values():
-            if track.ssrc is None:
-                continue
-            if self.member.room.forwarder.starving(track.key):
-                track.want_key_frame()
-            if link.state == "connected" and track.key_frames.due(now):
-                link.send_rtcp(bytes(RtcpPsfbPacket(RTCP_PSFB_PLI, link.rtcp_ssrc, track.ssrc)))
-            missing = track.reception.repeat(now)
-            if missing:
-                self._ask_again(track, missing)
+            track.meter.note(path.seen(track.key), now)
+            for sink in track.taps if len(track.ssrcs) > 1 else ():
+                path.choose_tap(track.key, sink, track.meter.best)
+            for layer, ssrc in enumerate(track.ssrcs):
+                if track.meter.starving[layer]:
+                    track.key_frames[layer].want()
+                if ssrc is not None and link.state == "connected" and track.kind == "video" and track.key_frames[layer].due(now):
+                    path.send_rtcp(link, bytes(RtcpPsfbPacket(RTCP_PSFB_PLI, link.rtcp_ssrc, ssrc)))
         if now - self._reported_at >= REPORT_SECONDS:
             self._reported_at = now
             self._report(link, now)
 
-    def _ask_again(self, track: Track, missing: list[int]) -> None:
-        if self.link is not None and track.ssrc is not None:
-            self.link.send_rtcp(bytes(RtcpRtpfbPacket(RTCP_RTPFB_NACK, self.link.rtcp_ssrc, track.ssrc, missing)))
-
     def _report(self, link: Link, now: float) -> None:
         """Receiver reports, and one ceiling for the whole connection: a browser applies the newest to all that it sends."""
-        known = [(track, track.ssrc) for track in self.tracks.values() if track.ssrc is not None]
-        blocks = [block for track, ssrc in known if (block := track.reception.report(ssrc, now)) is not None]
-        if not blocks:
+        path = self.member.room.path
+        told = [report for track in self.tracks.values() for report in path.reports(track.key, int(now * 1_000_000))]
+        if not told:
             return
-        data = bytes(RtcpRrPacket(link.rtcp_ssrc, blocks))
-        limits = [(track.ceiling, ssrc) for track, ssrc in known if track.ceiling is not None]
-        for ceiling, _ in limits:
+        data = bytes(RtcpRrPacket(link.rtcp_ssrc, [_block(report) for report in told]))
+        limits = [track.ceiling for track in self.tracks.values() if track.ceiling is not None and any(track.ssrcs)]
+        for ceiling in limits:
             ceiling.grow(now)
         if limits:
-            rate = sum(ceiling.rate for ceiling, _ in limits) + SOUND_ALLOWANCE
-            data += bytes(RtcpPsfbPacket(RTCP_PSFB_APP, link.rtcp_ssrc, 0, pack_remb_fci(rate, [ssrc for _, ssrc in limits])))
-        link.send_rtcp(data)
+            rate = sum(ceiling.rate for ceiling in limits) + SOUND_ALLOWANCE
+            ssrcs = [ssrc for track in self.tracks.values() if track.ceiling for ssrc in track.ssrcs if ssrc is not None]
+            data += bytes(RtcpPsfbPacket(RTCP_PSFB_APP, link.rtcp_ssrc, 0, pack_remb_fci(rate, ssrcs)))
+        path.send_rtcp(link, data)
+
+
+def _block(report: Reported) -> RtcpReceiverInfo:
+    return RtcpReceiverInfo(
+        ssrc=report.ssrc,
+        fraction_lost=report.fraction_lost,
+        packets_lost=report.packets_lost,
+        highest_sequence=report.highest_sequence,
+        jitter=report.jitter,
+        lsr=report.last_report,
+        dlsr=report.since_report,
+    )

@@ -5,19 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .. import sdp
-from ..forward import Copy
-from ..peer import (
-    RTCP_PSFB_FIR,
-    RTCP_PSFB_PLI,
-    RTCP_RTPFB_NACK,
-    AnyRtcpPacket,
-    Link,
-    RtcpPsfbPacket,
-    RtcpRrPacket,
-    RtcpRtpfbPacket,
-    RtcpSrPacket,
-    parse_rtcp,
-)
+from ..path import Copy, Event, Lost
+from ..peer import Link
 from .publisher import Track
 
 if TYPE_CHECKING:
@@ -34,13 +23,26 @@ class Slot:
         self.mid, self.kind = mid, kind
         self.track: Track | None = None
         self.ssrc: int | None = None
-        self.agreed = self.flowing = False
+        self.repair_ssrc: int | None = None
+        self.agreed = self.flowing = self.repairs = False
+
+    def begin(self, track: Track, link: Link) -> None:
+        """Offer `track` from now on, over `link`."""
+        self.track, self.ssrc = track, link.fresh_ssrc()
+        self.repair_ssrc = link.fresh_ssrc() if self.kind == "video" else None
+        self.agreed = self.flowing = self.repairs = False
+
+    def copy(self) -> Copy | None:
+        """What the listener agreed to, as the packet path needs it."""
+        if self.track is None or self.ssrc is None:
+            return None
+        return Copy(self.ssrc, self.repair_ssrc if self.repairs else None, self.mid, self.track.participant)
 
     def line(self) -> sdp.Line:
         """How our offer describes it."""
         if self.track is None:
             return sdp.Line(self.mid, self.kind)
-        return sdp.Line(self.mid, self.kind, self.track.participant, self.track.source, self.ssrc)
+        return sdp.Line(self.mid, self.kind, self.track.participant, self.track.source, self.ssrc, self.repair_ssrc)
 
 
 class Subscriber:
@@ -64,8 +66,7 @@ class Subscriber:
         if slot is None:
             slot = Slot(str(len(self.slots)), track.kind)
             self.slots.append(slot)
-        slot.track, slot.ssrc = track, self._connection().fresh_ssrc()
-        slot.agreed = slot.flowing = False
+        slot.begin(track, self._connection())
         self._negotiate()
 
     def unsubscribe(self, track: Track) -> None:
@@ -73,21 +74,23 @@ class Subscriber:
         for slot in self.slots:
             if slot.track is track:
                 self._stop(slot)
-                slot.track = slot.ssrc = None
+                slot.track = slot.ssrc = slot.repair_ssrc = None
                 self._negotiate()
 
     def _stop(self, slot: Slot) -> None:
         if slot.track is not None and slot.flowing:
-            self.member.room.forwarder.remove(slot.track.key, self.member.participant)
+            self.member.room.path.remove(slot.track.key, self.member.participant)
             if slot.track.ceiling is not None:
                 slot.track.ceiling.forget(self.member.participant)
             if self.link is not None and slot.ssrc is not None:
-                self.link.retire(slot.ssrc)
+                for ssrc in (slot.ssrc, slot.repair_ssrc):
+                    if ssrc is not None:
+                        self.link.retire(ssrc)
         slot.agreed = slot.flowing = False
 
     def _connection(self) -> Link:
         if self.link is None:
-            self.link = self.member.room.edge.link(lambda clear, arrived: None, self._on_rtcp, self._on_state)
+            self.link = self.member.room.edge.link(self._on_event, self._on_state)
         return self.link
 
     # One offer in flight.
@@ -121,10 +124,12 @@ class Subscriber:
             link.start(answer.fingerprints)
         self.member.room.edge.ask_waiting(link)
         self._in_flight = None
-        accepted = {section.mid for section in answer.sections if section.receives}
+        accepted = {section.mid: section for section in answer.sections if section.receives}
         for slot in self.slots:
-            if slot.track is not None and offered.get(slot.mid) == slot.ssrc:
-                slot.agreed = slot.mid in accepted
+            if slot.track is not None and offered.get(slot.mid) == slot.ssrc and not slot.flowing:
+                section = accepted.get(slot.mid)
+                slot.agreed = section is not None
+                slot.repairs = section is not None and section.repair_payload_type is not None and sdp.TRANSPORT_CC in section.extensions
         self._flow()
         if self._dirty:
             self._negotiate()
@@ -142,7 +147,7 @@ class Subscriber:
         self.link, self._in_flight, self._dirty = None, None, False
         for slot in self.slots:
             if slot.track is not None:
-                slot.ssrc = self._connection().fresh_ssrc()
+                slot.begin(slot.track, self._connection())
 
     # Flow.
     def _flow(self) -> None:
@@ -151,11 +156,10 @@ class Subscriber:
         if link is None or link.state != "connected" or not room.is_member(self.member):
             return
         for slot in self.slots:
-            track = slot.track
-            if track is not None and slot.ssrc is not None and slot.agreed and not slot.flowing:
+            track, copy = slot.track, slot.copy()
+            if track is not None and copy is not None and slot.agreed and not slot.flowing:
                 slot.flowing = True
-                room.forwarder.add(track.key, self.member.participant, Copy(link, slot.ssrc, slot.mid, track.participant))
-                track.want_key_frame()
+                room.path.add(track.key, self.member.participant, link, copy, track.meter.best)
 
     def _on_state(self, state: str) -> None:
         self.member.send({"kind": "state", "pc": "sub", "state": state})
@@ -164,6 +168,12 @@ class Subscriber:
         elif state in ("failed", "closed"):
             for slot in self.slots:
                 self._stop(slot)
+
+    def tick(self) -> None:
+        """Choose the layer of each picture that flows."""
+        for slot in self.slots:
+            if slot.flowing and slot.track is not None and len(slot.track.ssrcs) > 1:
+                self.member.room.path.choose(slot.track.key, self.member.participant, slot.track.meter.best)
 
     def close(self) -> None:
         """Nothing more is received; slots are not offered again."""
@@ -175,35 +185,9 @@ class Subscriber:
             self.closing = [self.link]
 
     # What the listener reports.
-    def _on_rtcp(self, clear: bytes) -> None:
-        try:
-            packets = parse_rtcp(clear)
-        except ValueError:
-            self.member.room.edge.counters["rtcp-malformed"] += 1
-            return
-        for packet in packets:
-            self._heed(packet, self.member.room.clock())
-
-    def _heed(self, packet: AnyRtcpPacket, now: float) -> None:
-        """Loss, key-frame requests and reports. A bandwidth estimate (REMB) is not heeded (D16)."""
-        if isinstance(packet, RtcpRrPacket | RtcpSrPacket):
-            for report in packet.reports:
-                track = self._flowing(report.ssrc)
-                if track is not None and track.ceiling is not None:
-                    track.ceiling.lost(self.member.participant, report.fraction_lost / 256, now)
-        elif isinstance(packet, RtcpRtpfbPacket) and packet.fmt == RTCP_RTPFB_NACK:
-            track = self._flowing(packet.media_ssrc)
-            if track is not None:
-                self.member.room.forwarder.resend(track.key, self.member.participant, packet.lost)
-        elif isinstance(packet, RtcpPsfbPacket) and packet.fmt in (RTCP_PSFB_PLI, RTCP_PSFB_FIR):
-            track = self._flowing(_target(packet))
-            if track is not None:
-                track.want_key_frame()
-
-    def _flowing(self, ssrc: int) -> Track | None:
-        return next((slot.track for slot in self.slots if slot.flowing and slot.ssrc == ssrc), None)
-
-
-def _target(packet: RtcpPsfbPacket) -> int:
-    """Which stream a PLI or FIR is about; FIR names it in its body (RFC 5104 section 4.3.1)."""
-    return packet.media_ssrc or int.from_bytes(packet.fci[:4])
+    def _on_event(self, event: Event) -> None:
+        """Loss of a copy lowers its publisher's ceiling (D16); what the connection can take is told to its estimate."""
+        if isinstance(event, Lost):
+            track = next((slot.track for slot in self.slots if slot.flowing and slot.track is not None and slot.track.key == event.track), None)
+            if track is not None and track.ceiling is not None:
+                track.ceiling.lost(self.member.participant, event.fraction / 256, self.member.room.clock())
