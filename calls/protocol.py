@@ -19,8 +19,9 @@ from tenants.errors import Refused
 VERSION = "cleac.1"  # the subprotocol that both sides name
 TICKET = "ticket."  # prefix of the subprotocol that carries the ticket
 LARGEST = 48 * 1024  # bytes of UTF-8
+MOST_TILES = 100
 
-# What only the server knows. A message may have such a field only where it names somebody else: a host's command.
+# What only the server knows. A message may have such a field only where it names somebody else: a host's command, a tile.
 IDENTITY = frozenset(
     {"me", "id", "user", "person", "person_id", "participant", "participant_id", "name", "email", "role", "roles", "tenant", "tenant_id"}
     | {"actor", "by", "sender", "session", "epoch", "call", "meeting", "host"}
@@ -40,6 +41,8 @@ Sdp = Annotated[str, Limit(1, 32 * 1024)]
 Id = Annotated[str, Limit(36, 36)]
 Key = Annotated[str, Limit(1, 40)]
 Source = Literal["mic", "cam", "screen", "screen-audio"]
+Picture = Literal["cam", "screen"]
+Height = Annotated[int, Limit(1, 8192)]
 Mark = Literal["captured", "agreed", "declined", "undecided", "starting", "stopping", "paused", "fault"]
 
 
@@ -64,6 +67,15 @@ class HeardTrack:
     mid: str
     participant: str
     source: str
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A picture that stands on the page now; `height` in the pixels of the screen."""
+
+    participant: Id
+    source: Picture
+    height: Height
 
 
 @dataclass(frozen=True)
@@ -149,6 +161,14 @@ class Mute(Message):
     kind = "mute"
     source: Source
     muted: bool
+
+
+@dataclass(frozen=True)
+class Show(Message):
+    """All pictures that I show now, the most important first; no other is sent to me. Who never says it is sent all."""
+
+    kind = "show"
+    tiles: Annotated[list[Tile], Limit(0, MOST_TILES)]
 
 
 @dataclass(frozen=True)
@@ -293,6 +313,14 @@ class State(Message):
 
 
 @dataclass(frozen=True)
+class Speaking(Message):
+    """Who speaks now, the loudest first; said when it changes. Nobody who is muted."""
+
+    kind = "speaking"
+    participants: list[str]
+
+
+@dataclass(frozen=True)
 class Recording(Message):
     kind = "recording"
     state: str
@@ -325,11 +353,11 @@ def _table(*messages: type[Message]) -> Table:
 
 LOBBY_SENT = _table(Decide, Ready)
 LOBBY_HEARD = _table(Lobby, Answered, Admitted, Denied, Moved, Closed)
-CALL_SENT = _table(Publish, Subscribed, Restart, Mute, Decide, Leave, Admit, Deny, Remove, End)
-CALL_HEARD = _table(Welcome, Joined, Left, PersonChanged, Waiting, Published, Offer, State, Recording, Applied, Closed)
+CALL_SENT = _table(Publish, Subscribed, Restart, Mute, Show, Decide, Leave, Admit, Deny, Remove, End)
+CALL_HEARD = _table(Welcome, Joined, Left, PersonChanged, Waiting, Published, Offer, State, Speaking, Recording, Applied, Closed)
 
-TO_WORKER = frozenset({"publish", "subscribed", "restart", "mute"})
-FROM_WORKER = frozenset({"joined", "left", "person", "published", "offer", "state", "recording", "applied", "refused", "closed"})
+TO_WORKER = frozenset({"publish", "subscribed", "restart", "mute", "show"})
+FROM_WORKER = frozenset({"joined", "left", "person", "published", "offer", "state", "speaking", "recording", "applied", "refused", "closed"})
 
 
 class Malformed(Refused):

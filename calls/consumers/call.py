@@ -101,7 +101,7 @@ class CallConsumer(Socket):
         if self._pipe is None or not self._pipe.send(protocol.written(message)):
             raise Gone("worker-lost")
 
-    on_publish = on_subscribed = on_restart = on_mute = _to_worker
+    on_publish = on_subscribed = on_restart = on_mute = on_show = _to_worker
 
     # The person's own
 

@@ -398,6 +398,8 @@ class Worker:
                 member.restart()
             case "mute":
                 member.mute(message)
+            case "show":
+                member.show(message)
             case _:
                 raise Refused("unknown-message")
 

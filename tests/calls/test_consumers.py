@@ -221,7 +221,7 @@ async def test_whoever_is_in_the_lobby_hears_nothing_of_the_room(scene: Scene, m
     assert [word for word in ("Gus", "sdp", "candidate", str(scene.cast.gus.pk), *ids) if word in said] == []
 
 
-@pytest.mark.parametrize("kind", ["publish", "subscribed", "restart", "mute", "leave", "admit", "remove", "end"])
+@pytest.mark.parametrize("kind", ["publish", "subscribed", "restart", "mute", "show", "leave", "admit", "remove", "end"])
 async def test_a_message_of_the_room_closes_a_lobby_socket(scene: Scene, kind: str) -> None:
     page = await scene.lobby("gail")
 

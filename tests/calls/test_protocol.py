@@ -21,6 +21,7 @@ GOOD: list[tuple[protocol.Table, protocol.Message]] = [
     (CALL_SENT, protocol.Subscribed(2**31 - 1, "v=0")),
     (CALL_SENT, protocol.Restart()),
     (CALL_SENT, protocol.Mute("screen-audio", False)),
+    (CALL_SENT, protocol.Show([protocol.Tile(ID, "screen", 720), protocol.Tile(ID, "cam", 1)])),
     (CALL_SENT, protocol.Decide("record-voice", False)),
     (CALL_SENT, protocol.Leave()),
     (CALL_SENT, protocol.Admit(ID)),
@@ -30,6 +31,7 @@ GOOD: list[tuple[protocol.Table, protocol.Message]] = [
     (LOBBY_HEARD, protocol.Lobby("T", "Hana", "LOBBY", None, [protocol.Card("p", ID, "t", "w", "y", "s", "k", None)])),
     (LOBBY_HEARD, protocol.Moved(3)),
     (CALL_HEARD, protocol.Welcome(ID, "T", "now", [protocol.Person(ID, "G", "guest", True, False, False, {"mic": "agreed"})], {"ice_servers": []})),
+    (CALL_HEARD, protocol.Speaking([ID])),
     (CALL_HEARD, protocol.Offer(1, "v=0", [protocol.HeardTrack("0", ID, "cam")])),
 ]
 SENT = [(table, message) for table, message in GOOD if table in (LOBBY_SENT, CALL_SENT)]
@@ -88,6 +90,11 @@ def test_every_message_that_a_page_may_send_was_tried_above() -> None:
         ('{"kind":"publish","rev":1,"sdp":"v","tracks":["mic"]}', "wrong-type"),
         ('{"kind":"publish","rev":1,"sdp":"v","tracks":' + json.dumps([{"mid": "0", "source": "mic"}] * 9) + "}", "out-of-range"),
         ('{"kind":"admit","participant":"x"}', "out-of-range"),
+        (json.dumps({"kind": "show", "tiles": [{"participant": ID, "source": "cam", "height": 0}]}), "out-of-range"),
+        (json.dumps({"kind": "show", "tiles": [{"participant": ID, "source": "cam", "height": 8193}]}), "out-of-range"),
+        (json.dumps({"kind": "show", "tiles": [{"participant": ID, "source": "mic", "height": 90}]}), "out-of-range"),
+        (json.dumps({"kind": "show", "tiles": [{"participant": ID, "source": "cam", "height": 90}] * 101}), "out-of-range"),
+        (json.dumps({"kind": "show", "tiles": [{"participant": ID, "source": "cam", "height": 90, "role": "host"}]}), "identity-claimed"),
         (json.dumps({"kind": "subscribed", "rev": 1, "sdp": "v" * (32 * 1024 + 1)}), "out-of-range"),
         (json.dumps({"kind": "subscribed", "rev": 1, "sdp": "v" * LARGEST}), "too-large"),
         (json.dumps({"kind": "subscribed", "rev": 1, "sdp": "ä" * (LARGEST // 2)}, ensure_ascii=False), "too-large"),

@@ -28,6 +28,7 @@ SAMPLES: dict[str, Any] = {
     "tracks": [{"mid": "0", "source": "screen-audio"}],
     "source": "cam",
     "muted": False,
+    "tiles": [{"participant": "11111111-1111-4111-8111-111111111111", "source": "cam", "height": 180}],
     "participant": "11111111-1111-4111-8111-111111111111",
 }
 
@@ -76,8 +77,8 @@ async def test_every_message_that_the_page_writes_is_understood(page: Page, name
         assert protocol.written(protocol.parse(text, table)) == {"kind": kind, **content}
 
 
-async def test_both_sides_know_the_same_limit(page: Page) -> None:
-    assert await page.evaluate("protocol.LARGEST") == protocol.LARGEST
+async def test_both_sides_know_the_same_limits(page: Page) -> None:
+    assert await page.evaluate("[protocol.LARGEST, protocol.MOST_TILES]") == [protocol.LARGEST, protocol.MOST_TILES]
 
 
 async def test_the_page_does_not_write_what_is_no_message(page: Page) -> None:

@@ -218,7 +218,9 @@ async def test_a_bad_frame_closes_its_own_pipe_only(house: House, raw: bytes) ->
     assert house.present() == {HANA}
 
 
-@pytest.mark.parametrize("message", [{"kind": "dance"}, {"kind": 7}, {}, {"kind": "publish"}, {"kind": "mute", "source": [], "muted": 1}])
+@pytest.mark.parametrize(
+    "message", [{"kind": "dance"}, {"kind": 7}, {}, {"kind": "publish"}, {"kind": "mute", "source": [], "muted": 1}, {"kind": "show"}]
+)
 async def test_a_message_that_cannot_be_acted_on_is_refused_and_the_pipe_stays(house: House, message: dict[str, Any]) -> None:
     gail = await house.joined(GAIL)
     gail.send(message)

@@ -347,6 +347,48 @@ async def test_a_malformed_mute_is_refused(stage: Stage, message: dict[str, Any]
         hana.member.mute(message)
 
 
+async def test_what_a_page_shows_is_kept_as_it_said_it_last(stage: Stage) -> None:
+    hana = stage.join("hana")
+    assert hana.member.shown is None
+
+    hana.member.show({"tiles": [tile("gus", "screen", 720), tile("gail", "cam", 90), tile("gail", "cam", 360)]})
+
+    assert list(hana.member.shown.items()) == [(("gus", "screen"), 720), (("gail", "cam"), 360)]
+    hana.member.show({"tiles": []})
+    assert hana.member.shown == {}
+
+
+def tile(participant: object, source: object, height: object) -> dict[str, object]:
+    return {"participant": participant, "source": source, "height": height}
+
+
+@pytest.mark.parametrize(
+    "tiles",
+    [
+        None,
+        {},
+        ["gail"],
+        [{}],
+        [tile("gail", "mic", 90)],
+        [tile("gail", ["cam"], 90)],
+        [tile(7, "cam", 90)],
+        [tile("gail", "cam", 0)],
+        [tile("gail", "cam", 8193)],
+        [tile("gail", "cam", True)],
+        [tile("gail", "cam", 90)] * 101,
+    ],
+    ids=str,
+)
+async def test_a_malformed_list_of_tiles_is_refused_and_changes_nothing(stage: Stage, tiles: object) -> None:
+    hana = stage.join("hana")
+    hana.member.show({"tiles": [tile("gail", "cam", 90)]})
+
+    with pytest.raises(Refused, match="malformed"):
+        hana.member.show({"tiles": tiles})
+
+    assert hana.member.shown == {("gail", "cam"): 90}
+
+
 async def test_a_tap_is_cut_in_the_same_turn_of_the_loop(stage: Stage) -> None:
     hana, gail, tape = stage.join("hana"), stage.join("gail"), Tape()
     await hana.publish("cam")

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 Message = dict[str, Any]
 Send = Callable[[Message], None]
+Shown = Mapping[tuple[str, str], int]  # (participant, source) -> height in pixels, the most important first
+
+MOST_TILES = 100
+MOST_HEIGHT = 8192
 
 
 class Member:
@@ -25,6 +29,7 @@ class Member:
         self.room, self.participant, self.person_id, self.name, self.role, self.send = room, participant, person_id, name, role, send
         self.marks: dict[str, str] = {}
         self.muted: set[str] = set()
+        self.shown: Shown | None = None
         self.publisher = Publisher(self)
         self.subscriber = Subscriber(self)
 
@@ -62,6 +67,14 @@ class Member:
             (self.muted.add if muted else self.muted.discard)(source)
             self.room.tell_person(self)
 
+    def show(self, message: Mapping[str, Any]) -> None:
+        """The pictures that the client's page shows now: {tiles: [{participant, source, height}]}, the most important first.
+
+        They stand in `shown`, which is None until then. Raises Refused("malformed"); then nothing has changed.
+        """
+        self._require_membership()
+        self.shown = _tiles(message.get("tiles"))
+
     def leave(self, reason: str) -> None:
         """Stop everything at once; `wait_closed` waits for the goodbyes."""
         self.publisher.close(reason)
@@ -82,6 +95,21 @@ def _whole(message: Mapping[str, Any], name: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**53:
         raise Refused("malformed")
     return value
+
+
+def _tiles(tiles: object) -> Shown:
+    """Each picture once; where one stands twice on a page, its greater height counts."""
+    if not isinstance(tiles, list) or len(tiles) > MOST_TILES:
+        raise Refused("malformed")
+    found: dict[tuple[str, str], int] = {}
+    for tile in tiles:
+        who, source, height = (tile.get(name) for name in ("participant", "source", "height")) if isinstance(tile, dict) else (None, None, None)
+        if not isinstance(who, str) or not isinstance(source, str) or sdp.KINDS.get(source) != "video":
+            raise Refused("malformed")
+        if not isinstance(height, int) or isinstance(height, bool) or not 1 <= height <= MOST_HEIGHT:
+            raise Refused("malformed")
+        found[who, source] = max(height, found.get((who, source), 0))
+    return found
 
 
 def _declared(tracks: object) -> dict[str, str]:

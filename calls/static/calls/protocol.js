@@ -10,6 +10,7 @@
 /** @typedef {{participant: string, name: string}} Waiting */
 /** @typedef {{mid: string, source: Source}} SentTrack */
 /** @typedef {{mid: string, participant: string, source: Source}} HeardTrack */
+/** @typedef {{participant: string, source: "cam" | "screen", height: number}} Tile A picture that stands on the page now; `height` in the pixels of the screen, a whole number from 1 to 8192. */
 /**
  * One question: the frozen words of its notice and what this person answered so far.
  * @typedef {{purpose: string, notice: string, title: string, what: string, why: string, who_sees: string, keep_text: string, answer: boolean | null}} Card
@@ -38,6 +39,7 @@ export const CALL_SENT = {
     subscribed: { rev: "number", sdp: "text" },
     restart: {},
     mute: { source: "text", muted: "bool" },
+    show: { tiles: "list" },
     decide: { purpose: "text", granted: "bool" },
     leave: {},
     admit: { participant: "text" },
@@ -56,6 +58,7 @@ export const CALL_HEARD = {
     published: { rev: "number", sdp: "text" },
     offer: { rev: "number", sdp: "text", tracks: "list" },
     state: { pc: "text", state: "text" },
+    speaking: { participants: "list" },
     recording: { state: "text", since: "text" },
     applied: { source: "text", mark: "text" },
     closed: { reason: "text" },
@@ -70,6 +73,9 @@ export const SOURCES = {
 
 /** The largest message either side takes, in bytes of UTF-8. */
 export const LARGEST = 48 * 1024;
+
+/** The most tiles that one `show` lists. */
+export const MOST_TILES = 100;
 
 /**
  * @param {string} type
