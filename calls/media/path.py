@@ -155,6 +155,13 @@ class End(Protocol):
 class MediaPath(Protocol):
     """Tracks are named by numbers, ends by their number, listeners by participant."""
 
+    # The fence.
+    def allow(self, until_us: int | None) -> None:
+        """Past this moment of the monotonic clock nothing is sent and nothing tapped until a later one is allowed; None: no limit.
+
+        What comes then is opened, so that SRTP keeps step, and dropped; it is counted as `fenced`, and so is what is not sent.
+        """
+
     # Ends.
     def attach(self, end: End) -> None:
         """DTLS stands: its sealed packets are taken and sent from now on."""

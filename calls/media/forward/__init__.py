@@ -10,6 +10,7 @@ What must never happen here, and what holds it:
   transport-wide number) stands only in copies that have an SSRC of their own for repairs.
 - One listener makes the others wait: nothing is queued here; who cannot take a packet loses video up to the next key frame.
 - A recorder's fault ends the call: a tap that raises is taken off and told so.
+- A worker that nobody believes in any more goes on: past the moment that `allow` named, nothing is sent and nothing tapped.
 - A payload is opened: only its first bytes are read and moved on, to find key frames and to count pictures (RFC 7741 section 4).
 """
 
@@ -76,9 +77,20 @@ class PythonPath:
         self._sides: dict[int, _Side] = {}
         self._tracks: dict[int, Track] = {}
         self._owners: dict[int, _Side] = {}
+        self._until_us: int | None = None
 
     def _now(self) -> int:
         return int(self._clock() * 1_000_000)
+
+    # The fence.
+    def allow(self, until_us: int | None) -> None:
+        self._until_us = until_us
+
+    def _is_fenced(self) -> bool:
+        """Asked at the last step, by the clock of that moment: the process may have stood still since the datagram was read."""
+        fenced = self._until_us is not None and self._now() > self._until_us
+        self._counters["fenced"] += fenced
+        return fenced
 
     # Ends.
     def attach(self, end: End) -> None:
@@ -153,6 +165,8 @@ class PythonPath:
 
     def arrived(self, end: End, found: Found, clear: bytes, now: int) -> None:
         """One authentic packet of a layer."""
+        if self._is_fenced():
+            return
         track, stream, repair = found
         try:
             packet = Packet.parse(clear)
@@ -227,6 +241,8 @@ class PythonPath:
 
     def told(self, end: End, clear: bytes, now: int) -> None:
         """One authentic compound of control packets."""
+        if self._is_fenced():
+            return
         side = self._sides[end.number]
         try:
             packets = parse_rtcp(clear)
@@ -283,7 +299,7 @@ class PythonPath:
 
     def send_rtcp(self, end: End, clear: bytes) -> None:
         side = self._sides.get(end.number)
-        if side is None or not side.attached or side.address is None:
+        if side is None or not side.attached or side.address is None or self._is_fenced():
             return
         try:
             sealed = end.sessions[1].protect_rtcp(clear)
@@ -295,7 +311,7 @@ class PythonPath:
     def send_rtp(self, end: End, clear: bytes) -> bool:
         """Seal and send one packet; False when it did not go out."""
         side = self._sides.get(end.number)
-        if side is None or not side.attached or side.address is None:
+        if side is None or not side.attached or side.address is None or self._is_fenced():
             return False
         try:
             sealed = end.sessions[1].protect(clear)
