@@ -15,6 +15,11 @@ def new_key() -> str:
     return PREFIX + secrets.token_urlsafe(32)
 
 
+def prefix_of(key: str) -> str:
+    """The beginning of an API key, to tell it from others: 36 of its 256 random bits."""
+    return key[: len(PREFIX) + 6]
+
+
 def hashed(secret: str) -> bytes:
     """SHA-256 of a secret of at least 128 random bits; such a secret needs no slow hash."""
     return hashlib.sha256(secret.encode()).digest()

@@ -112,11 +112,12 @@ class Membership(models.Model):
 
 
 class ApiKey(models.Model):
-    """A tenant's key for the REST API. Only the SHA-256 of its 256-bit secret is stored."""
+    """A tenant's key for the REST API. Only the SHA-256 of its 256-bit secret is stored, and `prefix`, by which people tell keys apart."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="api_keys")
     name = models.CharField(max_length=80)
+    prefix = models.CharField(max_length=12, default="")
     secret_hash = models.BinaryField(max_length=32, unique=True)
     scopes = models.JSONField(default=list)
     created_at = models.DateTimeField(auto_now_add=True)

@@ -37,7 +37,10 @@ ABILITIES: dict[str, frozenset[str]] = {
     "recordings.play": frozenset({OWNER, ADMIN, HOST}),
     "mine.see": STAFF | {PERSON},
     "overview.see": frozenset({OWNER, ADMIN, DPO}),
-    "members.remove": frozenset({OWNER, ADMIN}),
+    "members.see": frozenset({OWNER, ADMIN}),
+    "members.write": frozenset({OWNER, ADMIN}),
+    "keys.see": frozenset({OWNER, ADMIN}),
+    "keys.write": frozenset({OWNER, ADMIN}),
     "customers.see": frozenset({OWNER, ADMIN, HOST, DPO}),
     "decisions.see": frozenset({OWNER, ADMIN, DPO}),
     "requests.see": frozenset({OWNER, DPO}),
@@ -80,6 +83,12 @@ SCOPES: dict[str, frozenset[str]] = {
 def may(roles: Iterable[str], ability: str) -> bool:
     """True when one of `roles` holds `ability`. An ability that the table does not name is held by nobody."""
     return not ABILITIES.get(ability, frozenset()).isdisjoint(roles)
+
+
+def scopes_within(roles: Iterable[str]) -> list[str]:
+    """The scopes whose every ability one of `roles` holds: nobody makes a key that may more than its maker."""
+    held = list(roles)
+    return [scope for scope, abilities in SCOPES.items() if all(may(held, ability) for ability in abilities)]
 
 
 def key_may(scopes: Iterable[str], ability: str) -> bool:

@@ -127,7 +127,7 @@ declare(
     export=export_account,
     erase=keep_account,
 )
-declare("tenants.ApiKey", fields("id tenant name scopes created_at expires_at revoked_at last_used_on secret_hash", API_SECRET))
+declare("tenants.ApiKey", fields("id tenant name prefix scopes created_at expires_at revoked_at last_used_on secret_hash", API_SECRET))
 declare(
     "tenants.LinkSecret",
     fields("id tenant", FRAME) | fields("person kind subject_id created_at expires_at revoked_at stolen", LINK) | fields("secret_hash", LINK_SECRET),

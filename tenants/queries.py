@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, F, Max, Min, Q, QuerySet
 
-from .models import ApiKey, GuestSession, LinkSecret, Membership, OutboxRow, Person, Tenant, User
+from .models import ApiKey, GuestSession, LinkSecret, Membership, OutboxRow, Person, Tenant, TenantKey, User
 
 
 def people(tenant_id: UUID) -> QuerySet[Person]:
@@ -59,6 +60,16 @@ def member_of(tenant: Tenant, membership_id: UUID) -> Membership | None:
     return Membership.objects.select_related("person").filter(tenant=tenant, pk=membership_id).first()
 
 
+def members_of(tenant: Tenant) -> QuerySet[Membership]:
+    """Everybody who works in a tenant, with account and person, by name. Inside its scope."""
+    return Membership.objects.select_related("user", "person").filter(tenant=tenant).order_by("person__name", "pk")
+
+
+def api_keys_of(tenant: Tenant) -> QuerySet[ApiKey]:
+    """Every key of a tenant: those that open something first, then newest first."""
+    return ApiKey.objects.filter(tenant=tenant).order_by(F("revoked_at").asc(nulls_first=True), "-created_at")
+
+
 def membership_in(tenant: Tenant, user: User) -> Membership | None:
     return Membership.objects.filter(tenant=tenant, user=user).first()
 
@@ -66,6 +77,20 @@ def membership_in(tenant: Tenant, user: User) -> Membership | None:
 def tenant(tenant_id: UUID) -> Tenant | None:
     """The tenant that a ticket or a task names, or None."""
     return Tenant.objects.filter(pk=tenant_id).first()
+
+
+class KeysAge(NamedTuple):
+    """How many tenants have a key, and when the first and the last of these keys was made."""
+
+    number: int
+    oldest: datetime
+    newest: datetime
+
+
+def tenant_keys_age() -> KeysAge | None:
+    """The age of the tenants' keys, or None while there is none. From the database alias `keys`."""
+    found = TenantKey.objects.aggregate(number=Count("pk"), oldest=Min("created_at"), newest=Max("created_at"))
+    return KeysAge(**found) if found["number"] else None
 
 
 def person(person_id: UUID | str) -> Person | None:

@@ -1,4 +1,4 @@
-"""Writes of the house: tenants, members, people, personal links, guest sessions, roles. Each leaves its entry in the tenant's log.
+"""Writes of the house: tenants, members, people, personal links, guest sessions, roles, API keys. Each leaves its entry in the tenant's log.
 
 Called inside the tenant's scope, except `add_tenant`, and `open_guest_session`: there the secret is what names the tenant.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -17,10 +18,10 @@ from django.db import transaction
 from compliance import log
 
 from . import jobs, queries, scope
-from .credentials import hashed
+from .credentials import hashed, new_key, prefix_of
 from .errors import Refused
-from .models import GuestSession, LinkSecret, Membership, OutboxRow, Person, Tenant, User
-from .permissions import Actor
+from .models import ApiKey, GuestSession, LinkSecret, Membership, OutboxRow, Person, Tenant, User
+from .permissions import SCOPES, Actor, scopes_within
 from .signals import send_access_changed
 
 SECRET_BYTES = 16  # 22 characters, 128 random bits
@@ -28,6 +29,8 @@ TOKEN_BYTES = 32
 GUEST_SESSION = timedelta(hours=24)
 SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
 NAME_LENGTH = 120
+KEY_NAME_LENGTH = 80
+MOST_KEYS = 50  # of one tenant that open something
 
 
 @transaction.atomic
@@ -168,7 +171,8 @@ def end_guest_session(*, session: GuestSession, by: Actor, at: datetime) -> None
 def change_role(*, membership: Membership, role: str, by: Actor, at: datetime) -> Membership:
     """Give a member another role; whatever they hold open closes. Entry: `membership.role_changed`.
 
-    Raises Refused("unknown-role") and Refused("last-owner", 409): a tenant always has an owner.
+    Raises Refused("unknown-role"); Refused("last-owner", 409), because a tenant always has an owner; Refused("owners-only", 403) for
+    somebody who is no owner and would make one, or make one something else.
     """
     if role not in Membership.Role.values:
         raise Refused("unknown-role")
@@ -178,6 +182,8 @@ def change_role(*, membership: Membership, role: str, by: Actor, at: datetime) -
         return membership
     if owners == {membership.pk}:
         raise Refused("last-owner", 409)
+    if Membership.Role.OWNER in (membership.role, role):
+        _only_an_owner(by, owners)
     was, membership.role = membership.role, role
     membership.save(update_fields=["role"])
     send_access_changed(tenant_id=membership.tenant_id, person_id=membership.person_id)
@@ -193,7 +199,8 @@ def remove_member(*, membership: Membership, by: Actor, at: datetime) -> None:
     any tenant goes too, and is signed out everywhere. Safe to run twice. Entries: `membership.removed`, for such an account after
     `membership.signed_out`.
 
-    Raises Refused("last-owner", 409): a tenant always has an owner.
+    Raises Refused("last-owner", 409), because a tenant always has an owner, and Refused("owners-only", 403) for an owner whom somebody
+    of a lower role would remove.
     """
     owners = _locked_owners(membership.tenant_id)
     found = Membership.objects.select_for_update().filter(pk=membership.pk).first()
@@ -201,6 +208,8 @@ def remove_member(*, membership: Membership, by: Actor, at: datetime) -> None:
         return
     if owners == {found.pk}:
         raise Refused("last-owner", 409)
+    if found.role == Membership.Role.OWNER:
+        _only_an_owner(by, owners)
     # Locked, so that no other tenant takes the account in while it goes.
     user = User.objects.select_for_update().get(pk=found.user_id)
     others = queries.memberships_of_user(user.pk).exclude(pk=found.pk)
@@ -217,6 +226,49 @@ def remove_member(*, membership: Membership, by: Actor, at: datetime) -> None:
 def _locked_owners(tenant_id: UUID) -> set[UUID]:
     """The owners of a tenant, locked until the commit, so that two of them cannot go or step down at the same time."""
     return {owner.pk for owner in queries.owners_of(tenant_id).select_for_update(no_key=True).order_by("pk")}
+
+
+def _only_an_owner(by: Actor, owners: set[UUID]) -> None:
+    """Operators and our own jobs pass as well. Raises Refused("owners-only", 403)."""
+    person_of_an_owner = by.kind == "person" and Membership.objects.filter(pk__in=owners, person=UUID(by.id)).exists()
+    if not person_of_an_owner and by.kind not in ("operator", "job"):
+        raise Refused("owners-only", 403)
+
+
+@transaction.atomic
+def issue_api_key(*, name: str, scopes: Iterable[str], by: Actor, at: datetime) -> tuple[ApiKey, str]:
+    """A key of the current tenant for the REST API, and its secret, which is kept nowhere. Entry: `api_key.issued`.
+
+    Raises Refused: "name-malformed" (1 to 80 characters), "scopes-missing", "unknown-scope", "too-many-keys" 409, and "scope-beyond-role" 403
+    for a person who would give a key more than the own role may.
+    """
+    name, asked, tenant = " ".join(name.split()), list(dict.fromkeys(scopes)), scope.current()
+    if not 0 < len(name) <= KEY_NAME_LENGTH:
+        raise Refused("name-malformed")
+    if not asked:
+        raise Refused("scopes-missing")
+    if not set(asked) <= set(SCOPES):
+        raise Refused("unknown-scope")
+    if by.kind not in ("operator", "job") and not set(asked) <= set(scopes_within(_roles_of(by))):
+        raise Refused("scope-beyond-role", 403)
+    if queries.api_keys_of(tenant).filter(revoked_at=None).count() >= MOST_KEYS:
+        raise Refused("too-many-keys", 409, limit=MOST_KEYS)
+    secret = new_key()
+    key = ApiKey.objects.create(tenant=tenant, name=name, prefix=prefix_of(secret), secret_hash=hashed(secret), scopes=asked)
+    log.record("api_key.issued", on=key, by=by, at=at, scopes=asked)
+    return key, secret
+
+
+def _roles_of(by: Actor) -> set[str]:
+    """The role that a person has in the current tenant; nothing for who is no member, and for a key."""
+    return set(Membership.objects.filter(tenant=scope.current(), person=UUID(by.id)).values_list("role", flat=True)) if by.kind == "person" else set()
+
+
+@transaction.atomic
+def revoke_api_key(*, key: ApiKey, by: Actor, at: datetime) -> None:
+    """The key opens nothing any more. Safe to run twice. Entry: `api_key.revoked`."""
+    if ApiKey.objects.filter(pk=key.pk, revoked_at=None).update(revoked_at=at):
+        log.record("api_key.revoked", on=key, by=by, at=at)
 
 
 @transaction.atomic

@@ -9,14 +9,14 @@ from django.db import transaction
 from calls import queries as calls
 from calls import services as meetings
 from calls.models import Meeting
-from compliance import log
 from consent.catalogue import SOURCES
 from recordings import forgetting
 from recordings import queries as recordings
 from recordings import services as recording_services
+from tenants import queries as house_queries
 from tenants import scope
-from tenants.credentials import hashed, new_key
-from tenants.models import ApiKey, Person, Tenant
+from tenants import services as house
+from tenants.models import Person, Tenant
 from tenants.permissions import SCOPES, Actor
 
 from . import queries
@@ -24,12 +24,10 @@ from . import queries
 
 @transaction.atomic
 def issue_key(*, by: Actor, at: datetime) -> str:
-    """A new API key of the current tenant that may do whatever a key may; those of the demo before it are revoked. Entry: `api_key.issued`."""
-    secret = new_key()
-    tenant = scope.current()
-    ApiKey.objects.filter(tenant=tenant, name=queries.KEY, revoked_at=None).update(revoked_at=at)
-    key = ApiKey.objects.create(tenant=tenant, name=queries.KEY, secret_hash=hashed(secret), scopes=list(SCOPES))
-    log.record("api_key.issued", on=key, by=by, at=at)
+    """A new API key of the current tenant that may do whatever a key may; those of the demo before it are revoked."""
+    for older in house_queries.api_keys_of(scope.current()).filter(name=queries.KEY, revoked_at=None):
+        house.revoke_api_key(key=older, by=by, at=at)
+    _, secret = house.issue_api_key(name=queries.KEY, scopes=SCOPES, by=by, at=at)
     return secret
 
 

@@ -46,6 +46,8 @@ ENTRIES: dict[str, tuple[str, ...] | Through | Why] = {
     "tenants.services.invite_owner": ("membership.invited",),
     "tenants.services.change_role": ("membership.role_changed",),
     "tenants.services.remove_member": ("membership.removed",),
+    "tenants.services.issue_api_key": ("api_key.issued",),
+    "tenants.services.revoke_api_key": ("api_key.revoked",),
     "tenants.services.end_sessions_of": ("membership.signed_out",),
     "tenants.services.add_person": ("person.added",),
     "tenants.services.new_link": ("link.issued",),
@@ -65,7 +67,6 @@ ENTRIES: dict[str, tuple[str, ...] | Through | Why] = {
     "tenants.personal_data.erase_links": Why.ERASURE,
     "tenants.personal_data.erase_guest_sessions": Why.ERASURE,
     "cleac_site.demo.ensure_cast": Why.INVENTED,
-    "cleac_site.demo_meetings.services.issue_key": ("api_key.issued",),
     # what people agreed to
     "consent.services.ensure_catalogue": ("notice.published",),
     "consent.services.publish_notice": ("notice.published",),

@@ -30,6 +30,8 @@ PUBLIC = {
 SIGNED_IN = {
     "tenant home": "/t/acme/",
     "people": "/t/acme/people/",
+    "members": "/t/acme/members/",
+    "API keys": "/t/acme/keys/",
     "about me": "/t/acme/my/",
     "my requests": "/t/acme/my/requests/",
     "erasure": "/t/acme/my/requests/erasure",

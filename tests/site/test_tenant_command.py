@@ -178,3 +178,35 @@ def test_a_mail_for_a_membership_that_is_gone_is_not_sent(cast: Any) -> None:
     tasks.send_owner_mail(**row.arguments, tenant_id=str(row.tenant_id), row_id=str(row.pk))
 
     assert mail.outbox == []
+
+
+def test_an_operator_makes_a_key_that_opens_what_was_asked_for(client: Client) -> None:
+    tenant(*INITECH)
+
+    key = tenant("key", "--tenant", "initech", "--name", "Booking", "--scope", "tenant:read", "--scope", "meetings:read")
+
+    assert (key["tenant"], key["name"], key["scopes"]) == ("initech", "Booking", ["tenant:read", "meetings:read"])
+    bearer = {"Authorization": f"Bearer {key['api_key']}"}
+    assert client.get("/api/v1/tenant", headers=bearer).json()["slug"] == "initech"
+    with scope.entered(Tenant.objects.get(slug="initech")):
+        entry = LogEntry.objects.get(kind="api_key.issued")
+        assert (entry.record["by"]["kind"], entry.on_id) == ("operator", key["id"])
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("--tenant", "nobody", "--name", "Booking", "--scope", "tenant:read"), 1),
+        (("--tenant", "initech", "--name", " ", "--scope", "tenant:read"), 2),
+        (("--tenant", "initech", "--name", "Booking", "--scope", "everything"), 2),
+        (("--tenant", "initech", "--name", "Booking"), 2),
+    ],
+)
+def test_a_key_that_cannot_be_made_is_refused_in_one_line(words: tuple[str, ...], code: int, capsys: pytest.CaptureFixture[str]) -> None:
+    tenant(*INITECH)
+
+    ended, said = refused("key", *words)
+
+    said += capsys.readouterr().err
+    assert (ended, len(said.strip().splitlines())) == (code, 1)
+    assert not Tenant.objects.get(slug="initech").api_keys.exists()

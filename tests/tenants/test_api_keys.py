@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
+from typing import Any
 
 import pytest
+from django.test import Client
 from django.utils import timezone
 
+from compliance import log
+from compliance.models import LogEntry
+from tenants import queries, scope, services
+from tenants.errors import Refused
+from tenants.models import ApiKey
+from tenants.permissions import SCOPES, Actor
 from tests import make
 
 
@@ -58,3 +67,112 @@ def test_a_browser_session_names_its_tenant_by_header(sign_in, cast) -> None:
     assert hana.get("/api/v1/tenant", headers={"Cleac-Tenant": "acme"}).status_code == 200
     assert hana.get("/api/v1/tenant", headers={"Cleac-Tenant": "globex"}).status_code == 404
     assert hana.get("/api/v1/tenant").status_code == 404
+
+
+# The page
+
+
+PAGE = "/t/acme/keys/"
+
+
+def made(browser: Client, *scopes: str, name: str = "Booking") -> str:
+    """The secret on the page that answers the form."""
+    answer = browser.post(PAGE, {"name": name, "scopes": scopes})
+    assert answer.status_code == 201
+    assert "no-store" in answer["Cache-Control"]
+    (secret,) = re.findall(r"cleac_[\w-]{43}", answer.content.decode())
+    return str(secret)
+
+
+def test_a_key_made_on_the_page_opens_what_was_chosen_and_is_shown_this_once(sign_in, client, cast) -> None:
+    ada = sign_in(cast.ada_user)
+
+    secret = made(ada, "tenant:read")
+
+    assert get(Client(), secret).status_code == 200
+    assert Client().get("/api/v1/meetings", headers={"Authorization": f"Bearer {secret}"}).status_code == 403
+    shown = ada.get(PAGE).content.decode()
+    assert secret not in shown
+    assert secret[:12] in shown
+    with scope.entered(cast.acme):
+        entry = LogEntry.objects.get(kind="api_key.issued")
+        assert (entry.by_id, entry.record["facts"], log.verify(cast.acme)) == (str(cast.ada.pk), {"scopes": ["tenant:read"]}, [])
+
+
+def test_a_revoked_key_opens_nothing_and_is_written_down_once(sign_in, cast) -> None:
+    ada = sign_in(cast.ada_user)
+    secret = made(ada, "tenant:read")
+    url = f"{PAGE}{cast.acme.api_keys.get().pk}/revoke"
+    assert url in ada.get(PAGE).content.decode()
+
+    for _ in range(2):
+        answer = ada.post(url, follow=True)
+
+    assert answer.redirect_chain == [(PAGE, 303)]
+    assert "opens nothing any more" in answer.content.decode()
+    assert get(Client(), secret).status_code == 401
+    with scope.entered(cast.acme):
+        assert LogEntry.objects.filter(kind="api_key.revoked").count() == 1
+
+
+@pytest.mark.parametrize("sent", [{"name": "", "scopes": ["tenant:read"]}, {"name": "Booking"}, {"name": "Booking", "scopes": ["everything"]}])
+def test_a_key_without_a_name_or_with_no_or_an_unknown_scope_is_not_made(sign_in, cast, sent: Any) -> None:
+    answer = sign_in(cast.ada_user).post(PAGE, sent)
+
+    assert answer.status_code == 422
+    assert "errorlist" in answer.content.decode()
+    assert not cast.acme.api_keys.exists()
+
+
+def test_an_administrator_gives_a_key_no_more_than_the_own_role_may(sign_in, cast) -> None:
+    """Requests are for owners and data protection officers: an administrator could otherwise read them by a key."""
+    with scope.entered(cast.acme):
+        add = {"name": "Eva", "email": "eva@acme.example", "role": "admin", "by": Actor.person(cast.ada), "at": timezone.now()}
+        eva = services.add_member(**add)
+        with pytest.raises(Refused, match="scope-beyond-role"):
+            services.issue_api_key(name="Desk", scopes=["requests:read"], by=Actor.person(eva.person), at=timezone.now())
+    browser = sign_in(eva.user)
+
+    assert browser.post(PAGE, {"name": "Desk", "scopes": ["requests:read"]}).status_code == 422
+    assert "requests:read" not in browser.get(PAGE).content.decode()
+    assert made(browser, "meetings:read")
+
+
+def test_a_key_makes_no_key(cast) -> None:
+    by = Actor("api_key", str(cast.ada.pk), str(cast.acme.pk))
+    with scope.entered(cast.acme), pytest.raises(Refused, match="scope-beyond-role"):
+        services.issue_api_key(name="Another", scopes=["tenant:read"], by=by, at=timezone.now())
+
+
+def test_there_is_an_end_to_the_number_of_keys_and_a_revoked_one_makes_room(cast, monkeypatch) -> None:
+    monkeypatch.setattr(services, "MOST_KEYS", 2)
+    by = Actor.person(cast.ada)
+    with scope.entered(cast.acme):
+        first, _ = services.issue_api_key(name="1", scopes=SCOPES, by=by, at=timezone.now())
+        services.issue_api_key(name="2", scopes=SCOPES, by=by, at=timezone.now())
+        with pytest.raises(Refused, match="too-many-keys"):
+            services.issue_api_key(name="3", scopes=SCOPES, by=by, at=timezone.now())
+
+        services.revoke_api_key(key=first, by=by, at=timezone.now())
+
+        assert services.issue_api_key(name="3", scopes=SCOPES, by=by, at=timezone.now())
+        assert [key.name for key in queries.api_keys_of(cast.acme)] == ["3", "2", "1"]
+
+
+@pytest.mark.parametrize("name", ["hana", "dora", "otto", "nils"])
+def test_to_everybody_else_the_page_does_not_exist(sign_in, cast, name: str) -> None:
+    make.api_key(cast.acme, "tenant:read")
+    someone, key = sign_in(getattr(cast, f"{name}_user")), cast.acme.api_keys.get()
+
+    assert someone.get(PAGE).status_code == 404
+    assert someone.post(PAGE, {"name": "Mine", "scopes": ["tenant:read"]}).status_code == 404
+    assert someone.post(f"{PAGE}{key.pk}/revoke").status_code == 404
+    assert [(one.pk, one.revoked_at) for one in ApiKey.objects.filter(tenant=cast.acme)] == [(key.pk, None)]
+
+
+def test_an_owner_revokes_no_key_of_another_tenant(sign_in, cast) -> None:
+    make.api_key(cast.globex, "tenant:read")
+    foreign = cast.globex.api_keys.get()
+
+    assert sign_in(cast.ada_user).post(f"{PAGE}{foreign.pk}/revoke").status_code == 404
+    assert ApiKey.objects.get(pk=foreign.pk).revoked_at is None

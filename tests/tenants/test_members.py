@@ -183,16 +183,16 @@ def test_two_who_add_the_same_address_at_once_get_one_person(cast: Any, monkeypa
 
 
 def url_of(membership: Membership) -> str:
-    return f"/t/acme/people/{membership.pk}/remove"
+    return f"/t/acme/members/{membership.pk}/remove"
 
 
-def test_an_owner_removes_a_host_from_the_page_of_people(cast: Any) -> None:
+def test_an_owner_removes_a_host_from_the_page_of_members(cast: Any) -> None:
     ada, hana = browser_of(cast.ada_user), cast.memberships["Hana"]
-    assert url_of(hana) in ada.get("/t/acme/people/").content.decode()
+    assert url_of(hana) in ada.get("/t/acme/members/").content.decode()
 
     answer = ada.post(url_of(hana), follow=True)
 
-    assert answer.redirect_chain == [("/t/acme/people/", 303)]
+    assert answer.redirect_chain == [("/t/acme/members/", 303)]
     assert "The account of Hana opens nothing here any more." in answer.content.decode()
     assert not Membership.objects.filter(pk=hana.pk).exists()
     with scope.entered(cast.acme):
@@ -201,6 +201,7 @@ def test_an_owner_removes_a_host_from_the_page_of_people(cast: Any) -> None:
 
 def test_nobody_removes_oneself_and_only_an_owner_removes_an_owner(cast: Any) -> None:
     eva = add(cast.acme, "Eva", "eva@acme.example", "admin", cast.ada)
+    add(cast.acme, "Olga", "olga@acme.example", "owner", cast.ada)
     ada, admin = browser_of(cast.ada_user), browser_of(eva.user)
     own = cast.memberships["Ada"]
 
@@ -208,7 +209,7 @@ def test_nobody_removes_oneself_and_only_an_owner_removes_an_owner(cast: Any) ->
 
     said = [answer.content.decode() for answer in answers]
     assert "Somebody else has to remove you." in said[0]
-    assert "Only an owner can remove an owner." in said[1]
+    assert "Only an owner can remove an owner, make one, or change the role of one." in said[1]
     assert Membership.objects.filter(pk=own.pk).exists()
     assert url_of(own) not in said[0]
 
@@ -218,7 +219,7 @@ def test_to_everybody_else_the_button_does_not_exist(cast: Any, name: str) -> No
     someone = browser_of(getattr(cast, f"{name}_user"))
 
     assert someone.post(url_of(cast.memberships["Dora"])).status_code == 404
-    assert "/remove" not in someone.get("/t/acme/people/").content.decode()
+    assert someone.get("/t/acme/members/").status_code == 404
     assert Membership.objects.filter(pk=cast.memberships["Dora"].pk).exists()
 
 
@@ -227,3 +228,72 @@ def test_an_owner_reaches_nobody_of_another_tenant(cast: Any) -> None:
 
     assert ada.post(url_of(cast.memberships["Nils"])).status_code == 404
     assert Membership.objects.filter(pk=cast.memberships["Nils"].pk).exists()
+
+
+# Roles
+
+
+def role_url(membership: Membership) -> str:
+    return f"/t/acme/members/{membership.pk}/role"
+
+
+def test_an_owner_gives_a_host_another_role_and_the_log_says_from_which_to_which(cast: Any) -> None:
+    ada, hana = browser_of(cast.ada_user), cast.memberships["Hana"]
+
+    answer = ada.post(role_url(hana), {"role": "member"}, follow=True)
+
+    assert "Hana has this role now: Member" in answer.content.decode()
+    assert Membership.objects.get(pk=hana.pk).role == "member"
+    assert browser_of(cast.hana_user).get("/t/acme/meetings/").status_code == 404
+    with scope.entered(cast.acme):
+        entry = LogEntry.objects.get(kind="membership.role_changed")
+        assert (entry.by_id, entry.record["facts"]) == (str(cast.ada.pk), {"was": "host", "role": "member"})
+
+
+def test_an_administrator_makes_no_owner_and_changes_none(cast: Any) -> None:
+    admin = browser_of(add(cast.acme, "Eva", "eva@acme.example", "admin", cast.ada).user)
+    add(cast.acme, "Olga", "olga@acme.example", "owner", cast.ada)
+    hana, ada = cast.memberships["Hana"], cast.memberships["Ada"]
+
+    said = [admin.post(role_url(hana), {"role": "owner"}, follow=True), admin.post(role_url(ada), {"role": "member"}, follow=True)]
+
+    assert ["Only an owner can" in answer.content.decode() for answer in said] == [True, True]
+    assert [Membership.objects.get(pk=one.pk).role for one in (hana, ada)] == ["host", "owner"]
+    shown = admin.get("/t/acme/members/").content.decode()
+    assert 'value="owner"' not in shown
+    assert role_url(ada) not in shown
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda owner, by: services.remove_member(membership=owner, by=by, at=timezone.now()),
+        lambda owner, by: services.change_role(membership=owner, role="host", by=by, at=timezone.now()),
+    ],
+)
+def test_the_rule_about_owners_is_held_by_the_service_for_people_and_keys(cast: Any, change: Callable[[Membership, Actor], None]) -> None:
+    add(cast.acme, "Olga", "olga@acme.example", "owner", cast.ada)
+    eva = add(cast.acme, "Eva", "eva@acme.example", "admin", cast.ada)
+    key = Actor("api_key", str(cast.ada.pk), str(cast.acme.pk))
+
+    for by in (Actor.person(eva.person), Actor.person(cast.nils), key):
+        with scope.entered(cast.acme), pytest.raises(Refused, match="owners-only"):
+            change(cast.memberships["Ada"], by)
+
+    assert Membership.objects.get(pk=cast.memberships["Ada"].pk).role == "owner"
+
+
+def test_an_unknown_role_and_ones_own_are_refused(cast: Any) -> None:
+    ada, own, hana = browser_of(cast.ada_user), cast.memberships["Ada"], cast.memberships["Hana"]
+
+    said = [ada.post(role_url(hana), {"role": "emperor"}, follow=True), ada.post(role_url(own), {"role": "host"}, follow=True)]
+
+    assert "There is no such role." in said[0].content.decode()
+    assert "Somebody else has to change your role." in said[1].content.decode()
+    assert [Membership.objects.get(pk=one.pk).role for one in (hana, own)] == ["host", "owner"]
+
+
+@pytest.mark.parametrize("name", ["hana", "dora", "otto", "nils"])
+def test_nobody_else_changes_a_role(cast: Any, name: str) -> None:
+    assert browser_of(getattr(cast, f"{name}_user")).post(role_url(cast.memberships["Dora"]), {"role": "host"}).status_code == 404
+    assert Membership.objects.get(pk=cast.memberships["Dora"].pk).role == "dpo"

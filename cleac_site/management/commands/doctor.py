@@ -28,6 +28,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cleac_site.checks import DATABASE_ROLE
+from tenants import queries
 from tenants.row_security import role_walks_past
 
 OK, WARN, FAIL = "ok", "warn", "fail"
@@ -191,7 +192,21 @@ def native() -> Iterator[Finding]:
 
 
 def keys() -> Iterator[Finding]:
-    yield Finding("keys' age", OK, "none yet")
+    """How old the keys are that seal the tenants' recordings. There is no rotation yet, so no age is a fault."""
+    alias = connections["keys"]
+    if alias.vendor == "sqlite" and not Path(alias.settings_dict["NAME"]).exists():
+        yield Finding("keys' age", OK, "none yet")
+        return
+    try:
+        found = queries.tenant_keys_age()
+    except DatabaseFault as error:
+        yield Finding("keys' age", WARN, f"cannot be read: {(str(error).strip().splitlines() or [type(error).__name__])[0]}")
+        return
+    if found is None:
+        yield Finding("keys' age", OK, "none yet")
+        return
+    oldest, newest = ((timezone.now() - made).days for made in (found.oldest, found.newest))
+    yield Finding("keys' age", OK, f"{found.number} of tenants, the oldest {oldest} days, the newest {newest} days")
 
 
 def mail() -> Iterator[Finding]:

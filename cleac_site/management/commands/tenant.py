@@ -1,4 +1,4 @@
-"""`manage.py tenant create|list`: the houses on this installation."""
+"""`manage.py tenant create|list|key`: the houses on this installation."""
 
 from __future__ import annotations
 
@@ -16,15 +16,17 @@ from rich.console import Console
 from rich.table import Table
 
 from cleac_site import founding
-from tenants import accounts, queries
+from tenants import accounts, queries, scope, services
 from tenants.errors import Refused
-from tenants.permissions import Actor
+from tenants.permissions import SCOPES, Actor
 
 FAULT, WRONG_USE = 1, 2
 REFUSALS = {
     "slug-malformed": "SLUG has 1 to 40 small letters, digits and hyphens, and begins and ends with a letter or digit",
-    "name-malformed": "--name has 1 to 120 characters",
+    "name-malformed": "--name is too long or empty",
     "slug-taken": "there is a tenant of this SLUG already",
+    "unknown-tenant": "there is no tenant of this SLUG",
+    "too-many-keys": "the tenant has too many keys; revoke one on its page of API keys",
 }
 
 
@@ -44,7 +46,9 @@ def address(text: str) -> str:
 
 
 class Command(BaseCommand):
-    help = "Make a tenant with its keys, notices and first owner, or list the tenants. Exit 1 when it cannot be done, 2 for wrong use."
+    help = (
+        "Make a tenant with its keys, notices and first owner, list the tenants, or make an API key. Exit 1 when it cannot be done, 2 for wrong use."
+    )
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
         parser = OneLineParser(prog=f"{prog_name} {subcommand}", description=self.help, called_from_command_line=True)
@@ -59,7 +63,7 @@ class Command(BaseCommand):
         return parser
 
     def add_arguments(self, parser: CommandParser) -> None:
-        actions = parser.add_subparsers(dest="action", required=True, metavar="create|list", parser_class=OneLineParser)
+        actions = parser.add_subparsers(dest="action", required=True, metavar="create|list|key", parser_class=OneLineParser)
         create = actions.add_parser("create", help="a new tenant; its owner is mailed how to sign in")
         create.add_argument("slug", metavar="SLUG", help="its name in addresses: /t/SLUG/")
         create.add_argument("--name", required=True, help="its name on pages, in notices and mails")
@@ -67,6 +71,11 @@ class Command(BaseCommand):
         create.add_argument("--owner-name", default="", help="the owner's name (default: the address before the @)")
         create.add_argument("--contact-email", type=address, help="whom guests may ask (default: the owner's address)")
         create.add_argument("--json", action="store_true", help="{slug, id, name, owner, sign_in}")
+        key = actions.add_parser("key", help="a key for the REST API, shown this once")
+        key.add_argument("--tenant", required=True, metavar="SLUG")
+        key.add_argument("--name", required=True, help="which program uses it")
+        key.add_argument("--scope", required=True, action="append", choices=list(SCOPES), help="what it may do; may be given several times")
+        key.add_argument("--json", action="store_true", help="{tenant, id, name, scopes, api_key}")
         listing = actions.add_parser("list", help="all tenants")
         listing.add_argument("--json", action="store_true", help="a list of {slug, id, name, created_at, members}")
 
@@ -74,6 +83,8 @@ class Command(BaseCommand):
         try:
             if options["action"] == "create":
                 self._create(options)
+            elif options["action"] == "key":
+                self._key(options)
             else:
                 self._list(as_json=options["json"])
         except Refused as refused:
@@ -104,6 +115,19 @@ class Command(BaseCommand):
         else:
             self.stdout.write(f"{tenant.name} is open at /t/{tenant.slug}/. A mail to {email} is on its way; the link in it, to hand over:")
             self.stdout.write(link)
+
+    def _key(self, options: dict[str, Any]) -> None:
+        tenant = queries.tenant_by_slug(options["tenant"])
+        if tenant is None:
+            raise Refused("unknown-tenant", 409)
+        with scope.entered(tenant):
+            by, at = Actor.operator("tenant-key"), timezone.now()
+            key, secret = services.issue_api_key(name=options["name"], scopes=options["scope"], by=by, at=at)
+        if options["json"]:
+            made = {"tenant": tenant.slug, "id": str(key.pk), "name": key.name, "scopes": key.scopes, "api_key": secret}
+            self.stdout.write(json.dumps(made, indent=2))
+        else:
+            self.stdout.write(secret)
 
     def _list(self, *, as_json: bool) -> None:
         found = [
