@@ -21,7 +21,8 @@ django.setup()
 from django.conf import settings  # noqa: E402 - reason: the settings module must be named first
 
 from calls.control import Control  # noqa: E402 - reason: models need loaded apps
-from calls.media.edge import Edge  # noqa: E402 - reason: after django.setup, with its neighbours
+from calls.media.addresses import as_told  # noqa: E402 - reason: after django.setup, with its neighbours
+from calls.media.edge import Edge  # noqa: E402 - reason: as above
 from calls.media.orders import Answer, Order  # noqa: E402 - reason: as above
 from calls.media.worker import Worker  # noqa: E402 - reason: as above
 from recordings import capture as recording  # noqa: E402 - reason: as above
@@ -43,7 +44,7 @@ async def serve() -> int:
         loop.add_signal_handler(number, asked_to_stop.set)
     env = settings.CLEAC
     try:
-        edge = await Edge.bind(env.media_udp_host, env.media_udp_port, env.media_public_ip or None)
+        edge = await Edge.bind(env.media_udp_host, env.media_udp_port, as_told(env.media_public_ip), tcp=env.media_tcp)
     except OSError as error:
         return refuse(f"UDP {env.media_udp_host}:{env.media_udp_port}", error, "CLEAC_MEDIA_UDP_HOST and CLEAC_MEDIA_UDP_PORT")
     control: Control | None = None

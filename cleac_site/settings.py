@@ -20,6 +20,8 @@ from django.utils.translation import gettext_lazy as _
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from calls.media.addresses import as_told
+
 BASE_DIR = Path(__file__).resolve().parent.parent
 SECRETS = {"secret_key": "CLEAC_SECRET_KEY", "pipe_key": "CLEAC_PIPE_KEY", "master_key": "CLEAC_MASTER_KEY"}
 # Addresses hold passwords, so they too may be in files.
@@ -51,6 +53,7 @@ class Environment(BaseSettings):
     demo_meetings: bool = True
     media_udp_host: str = "127.0.0.1"
     media_udp_port: int = Field(default=0, ge=0, le=65535)
+    media_tcp: bool = True
     media_public_ip: str = ""
     media_control_host: str = "127.0.0.1"
     secret_key: SecretStr = SecretStr("")
@@ -71,6 +74,10 @@ class Environment(BaseSettings):
         if not parts.hostname or parts.path not in ("", "/") or parts.query or parts.fragment:
             raise ValueError("CLEAC_PUBLIC_URL is a scheme, a host and perhaps a port, for example https://meet.example.org")
         self.public_url = self.public_url.rstrip("/")
+        try:
+            as_told(self.media_public_ip)
+        except ValueError as error:
+            raise ValueError(f"CLEAC_MEDIA_PUBLIC_IP: {error}") from None
         for name, variable in SECRETS.items():
             if not getattr(self, name).get_secret_value():
                 setattr(self, name, SecretStr(self._secret(variable)))

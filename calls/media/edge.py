@@ -1,4 +1,4 @@
-"""The worker's one UDP socket: STUN, ICE-lite, and who may be heard.
+"""The worker's one UDP port, and TCP on the same number (`streams`): STUN, ICE-lite, and who may be heard.
 
 What must never happen here, and what holds it:
 - A stranger's datagram reaches a handshake or a decoder (F1): anything but STUN is looked up by its address, and an address
@@ -15,14 +15,17 @@ import asyncio
 import socket
 import time
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
 
+from . import addresses
+from .addresses import Socket
+from .candidates import Listening
 from .feedback import Bucket
 from .forward import PythonPath
 from .path import Address, Event, MediaPath
 from .peer import Certificate, Link, authentic_stun, stun
+from .streams import Streams
 
 CONSENT_SECONDS = 30.0  # RFC 7675 section 5.1
 SWEEP_SECONDS = 1.0
@@ -34,7 +37,7 @@ STRANGER_RATE, STRANGER_BURST = 200.0, 400.0  # checks per second of one IP addr
 KNOWN_RATE, KNOWN_BURST = 50.0, 100.0  # checks per second of one proven address
 LARGEST_DATAGRAM = 1500
 BATCH = 64
-KERNEL_BYTES = 4 * 1024 * 1024  # asked for; the kernel may give less
+PORT_TRIES = 8  # for one free port number of both kinds
 
 _COOKIE = stun.COOKIE.to_bytes(4)
 _REQUEST, _RESPONSE = b"\x00\x01", b"\x01\x01"
@@ -50,15 +53,6 @@ def username_of(data: bytes) -> str:
             return data[position + 4 : position + 4 + length].decode("ascii", "replace")
         position += 4 + length + (-length % 4)
     return ""
-
-
-class Socket(Protocol):
-    """What is needed of a non-blocking UDP socket."""
-
-    def sendto(self, data: bytes, address: Address, /) -> int: ...
-    def recvfrom(self, size: int, /) -> tuple[bytes, Any]: ...
-    def fileno(self) -> int: ...
-    def close(self) -> None: ...
 
 
 class Budgets:
@@ -103,43 +97,60 @@ class Edge:
     handshake to a spray), and nothing is queued on the way out: what the kernel does not take is the listener's loss.
     """
 
-    def __init__(self, advertise: str | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, advertise: Sequence[str] = (), clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
         self.certificate = Certificate.generateCertificate()
         self.counters: Counter[str] = Counter()
-        self.host, self.port = advertise or "", 0
+        self.hosts, self.port = tuple(advertise), 0
         self.socket: Socket | None = None
         self._links: dict[Link, dict[Address, _Candidate]] = {}
         self._by_ufrag: dict[str, Link] = {}
         self._by_address: dict[Address, _Heard] = {}
         self._asked: dict[bytes, Link] = {}
         self._budgets = Budgets(clock)
+        self.streams = Streams(self.counters, self.datagram_received, self._stream_lost)
         self._timer: asyncio.TimerHandle | None = None
         self._poll: asyncio.TimerHandle | None = None
         wall_offset_us = int(time.time() * 1_000_000) - int(clock() * 1_000_000)
         self.path: MediaPath = PythonPath(self.counters, self.send, clock, wall_offset_us)
 
     @classmethod
-    async def bind(cls, host: str = "127.0.0.1", port: int = 0, advertise: str | None = None, clock: Callable[[], float] = time.monotonic) -> Edge:
-        """Open the socket. `advertise` is the address that clients are told when it is not `host`. Raises OSError."""
+    async def bind(
+        cls,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        advertise: Sequence[str] = (),
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        tcp: bool = True,
+    ) -> Edge:
+        """Open the port, for UDP and, with `tcp`, for TCP. `advertise` are the addresses that clients are told when not `host`. Raises OSError.
+
+        An IPv6 `host` serves IPv4 too; so `::` serves both.
+        """
         edge = cls(advertise, clock)
         loop = asyncio.get_running_loop()
-        family, kind, protocol, _, address = (await loop.getaddrinfo(host, port, type=socket.SOCK_DGRAM))[0]
-        opened = socket.socket(family, kind, protocol)
-        try:
-            opened.setblocking(False)
-            for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
-                opened.setsockopt(socket.SOL_SOCKET, option, KERNEL_BYTES)
-            opened.bind(address)
-        except OSError:
-            opened.close()
-            raise
-        own_host, edge.port = opened.getsockname()[:2]
-        edge.host, edge.socket = advertise or own_host, opened
-        loop.add_reader(opened, edge._readable)
+        family, _, _, _, address = (await loop.getaddrinfo(host, port, type=socket.SOCK_DGRAM))[0]
+        for left in reversed(range(PORT_TRIES)):
+            opened, own_host, edge.port = addresses.open_udp(family, address)
+            try:
+                if tcp:
+                    await edge.streams.listen(family, (address[0], edge.port, *address[2:]))
+                break
+            except OSError:
+                opened.close()
+                if port or not left:
+                    raise
+        edge.hosts, edge.socket = edge.hosts or (own_host,), opened
+        loop.add_reader(opened.fileno(), edge._readable)
         edge._tick()
         edge._poll_path()
         return edge
+
+    @property
+    def listening(self) -> Listening:
+        """Where clients may send to."""
+        return Listening(self.hosts, self.port, self.streams.listening)
 
     def link(self, on_event: Callable[[Event], None], on_state: Callable[[str], None]) -> Link:
         """A new end of a peer connection, silent until it is started and checked. Callbacks as `peer.Link` says."""
@@ -160,9 +171,12 @@ class Edge:
             asyncio.get_running_loop().remove_reader(self.socket.fileno())
             self.socket.close()
             self.socket = None
+        self.streams.close()
 
     # What a link asks of its carrier.
     def send(self, data: bytes, address: Address) -> bool:
+        if not addresses.is_udp(address):
+            return self.streams.send(data, address)
         if self.socket is None:
             return False
         try:
@@ -221,7 +235,7 @@ class Edge:
 
     def _stun(self, data: bytes, address: Address) -> None:
         known = address in self._by_address
-        source, rate, burst = (address, KNOWN_RATE, KNOWN_BURST) if known else (address[0], STRANGER_RATE, STRANGER_BURST)
+        source, rate, burst = (address, KNOWN_RATE, KNOWN_BURST) if known else (addresses.source(address), STRANGER_RATE, STRANGER_BURST)
         if not self._budgets.take(source, rate, burst):
             self.counters["stun-budget"] += 1
         elif len(data) < 20 or data[4:8] != _COOKIE:
@@ -258,7 +272,7 @@ class Edge:
             self.counters["moved"] += link.address is not None
             link.move(address)
         reply = stun.Message(stun.Method.BINDING, stun.Class.RESPONSE, transaction_id=request.transaction_id)
-        reply.attributes["XOR-MAPPED-ADDRESS"] = address
+        reply.attributes["XOR-MAPPED-ADDRESS"] = addresses.shown(address)
         reply.add_message_integrity(link.password(ufrag).encode())
         self.send(bytes(reply), address)
 
@@ -327,10 +341,25 @@ class Edge:
             before.link.move(None)
         self._by_address[address] = _Heard(link, self.clock())
         self.path.hear(address, link)
+        self.streams.prove(address)
 
     def _unhear(self, address: Address) -> None:
         del self._by_address[address]
         self.path.unhear(address)
+        self.streams.doubt(address)
+
+    def _stream_lost(self, address: Address) -> None:
+        """A TCP connection ended: its link falls back to the address that checked last, if it has another, until its client nominates one."""
+        for link, waiting in self._links.items():
+            if address in waiting:
+                self._stop_waiting(link, address)
+        heard = self._by_address.get(address)
+        if heard is None:
+            return
+        self._unhear(address)
+        if heard.link.address == address:
+            others = [known for known, of in self._by_address.items() if of.link is heard.link]
+            heard.link.move(max(others, key=lambda known: self._by_address[known].checked_at, default=None))
 
     # Time.
     def _poll_path(self) -> None:

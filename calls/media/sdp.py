@@ -13,6 +13,8 @@ from typing import TypeVar
 
 from tenants.errors import Refused
 
+from .candidates import Listening
+
 MOST_BYTES = 32 * 1024
 MOST_LINES = 2000
 MOST_OF_ONE_KIND = 200  # per media section: a browser's own list of codecs must fit
@@ -55,8 +57,7 @@ Result = TypeVar("Result")
 class Transport:
     """Our end, as an offer or answer describes it."""
 
-    host: str
-    port: int
+    listening: Listening
     ufrag: str
     pwd: str
     fingerprint: str
@@ -346,7 +347,7 @@ def answer(offer: Offer, ours: Transport, version: int) -> str:
         if section.rejected or section.payload_type is None:
             lines += [f"m={section.kind} 0 UDP/TLS/RTP/SAVPF 0", "c=IN IP4 0.0.0.0", f"a=mid:{section.mid}", "a=inactive"]
             continue
-        lines.append(_media(section.kind, ours.port, section.payload_type, section.repair_payload_type))
+        lines.append(_media(section.kind, ours.listening.port, section.payload_type, section.repair_payload_type))
         lines += _transport(ours, "passive")
         lines += [f"a=mid:{section.mid}", "a=recvonly" if section.mid in offer.live else "a=inactive"]
         lines += _codec(section.kind, section.payload_type, section.repair_payload_type)
@@ -361,7 +362,7 @@ def offer(slots: Sequence[Line], ours: Transport, version: int) -> str:
     lines = _head([slot.mid for slot in slots], ours, version)
     for slot in slots:
         payload_type, repairs = PAYLOAD_TYPES[slot.kind], REPAIR_PAYLOAD_TYPE if slot.kind == "video" else None
-        lines.append(_media(slot.kind, ours.port, payload_type, repairs))
+        lines.append(_media(slot.kind, ours.listening.port, payload_type, repairs))
         lines += _transport(ours, "actpass")
         lines += [f"a=mid:{slot.mid}", "a=inactive" if slot.ssrc is None else "a=sendonly"]
         lines += _codec(slot.kind, payload_type, repairs)
@@ -380,14 +381,13 @@ def _head(mids: Sequence[str], ours: Transport, version: int) -> list[str]:
 
 
 def _transport(ours: Transport, setup: str) -> list[str]:
-    family = "IP6" if ":" in ours.host else "IP4"
     return [
-        f"c=IN {family} {ours.host}",
+        f"c={ours.listening.connection()}",
         f"a=ice-ufrag:{ours.ufrag}",
         f"a=ice-pwd:{ours.pwd}",
         f"a=fingerprint:sha-256 {ours.fingerprint}",
         f"a=setup:{setup}",
-        f"a=candidate:1 1 udp 2130706431 {ours.host} {ours.port} typ host",
+        *ours.listening.lines(),
         "a=end-of-candidates",
         "a=rtcp-mux",
         "a=rtcp-rsize",

@@ -63,7 +63,7 @@ class Pair:
         self.link.remote = (self.client.ufrag, self.client.pwd)
         self.link.start([("sha-256", fingerprint or self.client.fingerprint)])
         await self.client.bind()
-        host, port = self.edge.host, self.edge.port
+        host, port = self.edge.hosts[0], self.edge.port
         lines = [f"a=candidate:1 1 udp 1 {host} {port} typ host", f"a=ice-ufrag:{self.link.ufrag}", f"a=ice-pwd:{self.link.pwd}"]
         self.client.learn("\r\n".join([*lines, f"a=fingerprint:sha-256 {self.link.fingerprint}"]))
         reached = await self.state("connected", "failed", "closed")
@@ -159,7 +159,7 @@ async def test_every_process_has_a_certificate_of_its_own() -> None:
 
 async def test_a_spray_of_hellos_from_elsewhere_during_the_handshake_breaks_nothing(pair: Pair) -> None:
     loop = asyncio.get_running_loop()
-    spray, _ = await loop.create_datagram_endpoint(asyncio.DatagramProtocol, remote_addr=(pair.edge.host, pair.edge.port))
+    spray, _ = await loop.create_datagram_endpoint(asyncio.DatagramProtocol, remote_addr=(pair.edge.hosts[0], pair.edge.port))
     spraying = True
     chance = random.Random(3)
 

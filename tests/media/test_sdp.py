@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from calls.media import sdp
+from calls.media.candidates import Listening
 from tenants.errors import Refused
 
 PRINT = ":".join(["AB"] * 32)
-OURS = sdp.Transport("192.0.2.1", 3478, "ufrg", "p" * 24, PRINT, 7)
+OURS = sdp.Transport(Listening(("192.0.2.1",), 3478), "ufrg", "p" * 24, PRINT, 7)
 
 
 def session(*mids: str) -> list[str]:

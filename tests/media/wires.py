@@ -53,7 +53,7 @@ class FakeSocket:
 
 def dry_edge(clock: Clock) -> tuple[Edge, FakeSocket]:
     """An edge without a port."""
-    edge, socket = Edge(advertise="192.0.2.1", clock=clock), FakeSocket()
+    edge, socket = Edge(advertise=["192.0.2.1"], clock=clock), FakeSocket()
     edge.socket = socket
     return edge, socket
 

@@ -74,7 +74,7 @@ class Connection(asyncio.DatagramProtocol):
     def learn(self, text: str) -> None:
         """Take the server's description."""
         find = {line.split(":")[0]: line.partition(":")[2] for line in text.split("\r\n") if line.startswith("a=")}
-        words = find["a=candidate"].split(" ")
+        words = next(line for line in text.split("\r\n") if line.startswith("a=candidate:") and " udp " in line).split(" ")
         self.server = (words[4], int(words[5]))
         remote = (find["a=ice-ufrag"], find["a=ice-pwd"])
         if remote != self.remote:

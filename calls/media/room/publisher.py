@@ -79,7 +79,7 @@ class Publisher:
         self._rev = rev
         room, before = self.member.room, self.member.person()
         link = self._connect(offer)
-        ours = sdp.Transport(room.edge.host, room.edge.port, link.ufrag, link.pwd, link.fingerprint, link.session)
+        ours = sdp.Transport(room.edge.listening, link.ufrag, link.pwd, link.fingerprint, link.session)
         sections = {section.mid: section for section in offer.sections}
         for mid, track in list(self.tracks.items()):
             if mid not in offer.live or not track.same_as(sections[mid], offer.live[mid]):

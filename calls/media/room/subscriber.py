@@ -104,7 +104,7 @@ class Subscriber:
         link, room = self._connection(), self.member.room
         self._rev += 1
         self._in_flight, self._dirty = {slot.mid: slot.ssrc for slot in self.slots}, False
-        ours = sdp.Transport(room.edge.host, room.edge.port, link.ufrag, link.pwd, link.fingerprint, link.session)
+        ours = sdp.Transport(room.edge.listening, link.ufrag, link.pwd, link.fingerprint, link.session)
         tracks = [
             {"mid": slot.mid, "participant": slot.track.participant, "source": slot.track.source} for slot in self.slots if slot.track is not None
         ]
