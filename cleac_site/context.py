@@ -12,9 +12,10 @@ from tenants.permissions import ABILITIES, may
 
 
 def site(request: HttpRequest) -> dict[str, Any]:
-    """The contact address, the tenant and membership of a staff page, and what the reader may do (`{% if "meetings_see" in can %}`)."""
+    """What frame and menus ask: the contact address, whether a guest reads, tenant and membership, what the reader may do (`"x_see" in can`)."""
     return {
         "contact_email": settings.CLEAC.contact_email,
+        "is_guest": identity_of(request).guest is not None,
         "tenant": getattr(request, "tenant", None),
         "membership": getattr(request, "membership", None),
         "can": {ability.replace(".", "_") for ability in ABILITIES if may(identity_of(request).roles, ability)},

@@ -13,7 +13,7 @@ from tenants import urls as tenants
 
 from .pages import urls as site
 
-pages: list[URLPattern | URLResolver] = [*site.pages, *calls.pages, *recordings.pages, *compliance.pages]
+pages: list[URLPattern | URLResolver] = [*site.pages, *tenants.pages, *calls.pages, *recordings.pages, *compliance.pages]
 staff: list[URLPattern | URLResolver] = [*site.staff, *tenants.staff, *calls.staff, *recordings.staff, *compliance.staff]
 api: list[URLPattern | URLResolver] = [*site.api, *calls.api, *consent.api, *recordings.api, *compliance.api]
 

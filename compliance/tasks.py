@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from tenants import jobs, scope
 from tenants import queries as house
+from tenants.models import Tenant
 
 from . import queries, retention
 from .dsr import desk
@@ -23,8 +24,7 @@ AT_ONCE = 500  # parts of recordings and invitations of one tenant: far fewer se
 def purge() -> None:
     """Destroy what has been kept for as long as people agreed, in every tenant. Safe to run twice, and at the same time."""
     by, at = jobs.actor("retention"), timezone.now()
-    for tenant, _members in house.tenants():
-        retention.run(tenant=tenant, by=by, at=at, most=AT_ONCE)
+    jobs.for_each_tenant("retention", lambda tenant: retention.run(tenant=tenant, by=by, at=at, most=AT_ONCE))
 
 
 @jobs.tenant_task(desk.TASK)
@@ -39,16 +39,19 @@ def sweep_requests() -> None:
 
     One that breaks is told in the service's own log and is due again at the next run; it keeps no other from its turn.
     """
+    jobs.for_each_tenant("the sweep of requests", _take_on_requests)
+
+
+def _take_on_requests(tenant: Tenant) -> None:
     by, at = jobs.actor("requests"), timezone.now()
-    for tenant, _members in house.tenants():
-        with scope.reading(tenant):
-            due = queries.due_work(at)
-        for request_id in due:
-            try:
-                with scope.entered(tenant):
-                    desk.carry_out(request=queries.request_for(request_id), by=by, at=at)
-            except Exception:
-                log.exception("request %s of %s could not be taken on; it is tried again", request_id, tenant.slug)
+    with scope.reading(tenant):
+        due = queries.due_work(at)
+    for request_id in due:
+        try:
+            with scope.entered(tenant):
+                desk.carry_out(request=queries.request_for(request_id), by=by, at=at)
+        except Exception:
+            log.exception("request %s of %s could not be taken on; it is tried again", request_id, tenant.slug)
 
 
 @shared_task(name="compliance.prove")
@@ -58,8 +61,5 @@ def prove() -> None:
     A tenant for which it cannot be made, because its log takes no entry, is told in the service's own log and keeps no other from its proof.
     """
     everybody = [tenant for tenant, _members in house.tenants()]
-    for tenant in everybody:
-        try:
-            making.prove(tenant=tenant, everybody=everybody, by=jobs.actor("prove"), at=timezone.now())
-        except Exception:
-            log.exception("what is stored for %s could not be proven", tenant.slug)
+    by, at = jobs.actor("prove"), timezone.now()
+    jobs.for_each_tenant("the proof of what is stored", lambda tenant: making.prove(tenant=tenant, everybody=everybody, by=by, at=at))

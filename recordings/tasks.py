@@ -28,8 +28,7 @@ def sweep() -> None:
 
     Safe to run twice, and at the same time.
     """
-    for tenant in Tenant.objects.order_by("pk"):
-        sweep_tenant(tenant)
+    jobs.for_each_tenant("the sweep of recordings", sweep_tenant)
 
 
 def sweep_tenant(tenant: Tenant) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 from uuid import UUID
 
 from celery import current_app, shared_task
+from celery.exceptions import SoftTimeLimitExceeded
 from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
@@ -82,6 +83,20 @@ def tenant_task(name: str) -> Callable[[Callable[..., None]], Callable[..., None
         return run
 
     return decorate
+
+
+def for_each_tenant(what: str, work: Callable[[Tenant], object]) -> None:
+    """Work of the timetable, one tenant after another. Where it breaks, it keeps no other tenant from its turn.
+
+    That is told in the service's own log, and `work` is tried again at its next time. It opens the scope itself.
+    """
+    for tenant, _members in queries.tenants():
+        try:
+            work(tenant)
+        except SoftTimeLimitExceeded:  # the time of the whole job is over
+            raise
+        except Exception:
+            logger.exception("%s failed for %s; it is tried again", what, tenant.slug)
 
 
 def _keep_promise(tenant: Tenant, row_id: str, work: Callable[[], None]) -> None:

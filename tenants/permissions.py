@@ -25,6 +25,7 @@ ABILITIES: dict[str, frozenset[str]] = {
     "home.see": frozenset({SIGNED_IN}),
     "tenant.see": STAFF,
     "link.open": EVERYBODY,
+    "guest.sign_out": frozenset({PERSON}),
     "meeting.join": frozenset({PERSON}),
     "meetings.see": frozenset({OWNER, ADMIN, HOST}),
     "meetings.see_all": frozenset({OWNER, ADMIN}),

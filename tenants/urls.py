@@ -6,6 +6,7 @@ from django.urls import path
 
 from . import views
 
+pages = [path("my/sign-out", views.GuestSignOut.as_view(), name="guest_sign_out")]
 staff = [
     path("members/", views.Members.as_view(), name="members"),
     path("members/<uuid:membership>/role", views.ChangeRole.as_view(), name="member_role"),

@@ -1,4 +1,4 @@
-"""Pages that say who belongs to the house and which keys open it."""
+"""Pages that say who belongs to the house and which keys open it; and a guest's way out."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from django.utils.translation import gettext, gettext_lazy
 from . import queries, services
 from .base_views import Page, SeeOther, required
 from .errors import Refused
-from .identity import identity_of
+from .identity import GUEST_COOKIE, identity_of
 from .models import Membership
 from .permissions import scopes_within
 
@@ -39,6 +39,20 @@ SCOPE_WORDS = {
     "requests:read": gettext_lazy("Read requests of people about their data"),
     "requests:write": gettext_lazy("Enter such requests"),
 }
+
+
+class GuestSignOut(Page):
+    """A guest's button in the header of the own pages: the session ends, whatever it holds open closes. The link opens a new one."""
+
+    ability = "guest.sign_out"
+    http_method_names = ("post",)
+
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        services.end_guest_session(session=required(identity_of(request).guest), by=self.actor, at=timezone.now())
+        messages.success(request, gettext("You are signed out. Your personal link lets you in again."))
+        response = SeeOther(reverse("front"))
+        response.delete_cookie(GUEST_COOKIE, samesite="Lax")
+        return response
 
 
 class Members(Page):
