@@ -13,7 +13,7 @@ from consent import queries as asked
 from tenants import queries as house
 from tenants.errors import Refused
 from tenants.models import LinkSecret, Person
-from tenants.permissions import Actor, may
+from tenants.permissions import STAFF, Actor, may
 
 from .errors import Door
 from .models import Call, Invitation, Meeting, Participant, Ticket
@@ -23,6 +23,7 @@ SEATS = 16
 GUEST_SEATS = SEATS - 1  # the host's seat is kept
 
 IN_THE_CALL = (Participant.State.ADMITTED, Participant.State.JOINED)
+HOSTING = [role for role in STAFF if may({role}, "calls.host")]
 ENTERING = (Participant.State.LOBBY, Participant.State.WAITING)
 TURNED_AWAY = (Participant.State.REMOVED, Participant.State.DENIED)
 
@@ -187,6 +188,15 @@ def calls_with_people_inside() -> QuerySet[Call]:
     """Sittings that are on and in which somebody is written down as in the room."""
     found: QuerySet[Call] = Call.objects.filter(state=Call.State.OPEN, participants__state=Participant.State.JOINED).distinct().order_by("pk")
     return found
+
+
+def calls_without_host(away_since: datetime) -> QuerySet[Call]:
+    """Sittings that are on, whose host may host no more and has not been in them as host since then."""
+    able = house.active_members(HOSTING).filter(person=OuterRef("meeting__host"))
+    inside = Q(state=Participant.State.JOINED) | Q(left_at__gt=away_since) | Q(left_at=None, entered_at__gt=away_since)
+    hosting = Participant.objects.filter(inside, call=OuterRef("pk"), role=Participant.Role.HOST)
+    found: QuerySet[Call] = Call.objects.select_related("meeting").filter(state=Call.State.OPEN, started_at__lte=away_since)
+    return found.exclude(Exists(able)).exclude(Exists(hosting)).order_by("pk")
 
 
 def participant(participant_id: UUID) -> Participant | None:

@@ -18,12 +18,15 @@ from tenants.models import Tenant
 from . import placement, queries, services
 from .models import Invitation, Meeting
 
+HOSTLESS = timedelta(seconds=30)  # a host who was removed by mistake is back by then
 ABANDONED = timedelta(seconds=30)  # after a lease that nobody renewed: as long as a worker waits that takes a call over
 
 
 @shared_task(name="calls.sweep")
 def sweep() -> None:
-    """Write down as gone whoever was in a call that lost its worker and that no worker was asked for since. Safe to run twice, and at once.
+    """Write down as gone whoever was in a call that lost its worker and that no worker was asked for since, and end calls without a host.
+
+    Safe to run twice, and at once.
 
     Where somebody did come back, the call has a worker, and that worker does the same for those who did not.
     """
@@ -36,6 +39,9 @@ def sweep_tenant(tenant: Tenant) -> None:
         found = {call.pk: call for call in queries.calls_with_people_inside()}
         for call_id in placement.silent(found, ABANDONED):
             services.leave_unseen(call=found[call_id], seen=(), by=jobs.actor("calls-sweep"), at=timezone.now())
+        at = timezone.now()
+        for call in queries.calls_without_host(at - HOSTLESS):
+            services.end_without_host(call=call, away_since=at - HOSTLESS, by=jobs.actor("calls-without-host"), at=at)
 
 
 @tenant_task("calls.send_invitation")

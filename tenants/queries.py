@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
@@ -53,6 +54,11 @@ def user_by_address(email: str) -> User | None:
 def membership(membership_id: UUID | str) -> Membership | None:
     """With its tenant, user and person, or None. Inside the tenant's scope, which the person needs."""
     return Membership.objects.select_related("tenant", "user", "person").filter(pk=membership_id).first()
+
+
+def active_members(roles: Iterable[str]) -> QuerySet[Membership]:
+    """Memberships, of any tenant, with one of these roles, of who can sign in."""
+    return Membership.objects.filter(role__in=list(roles), user__is_active=True)
 
 
 def member_of(tenant: Tenant, membership_id: UUID) -> Membership | None:

@@ -1,7 +1,22 @@
 """Every write to meetings and calls. Each leaves its entry, as the last statement of its transaction."""
 
 from .meetings import cancel, expire_invitation, invite, invite_again, mail_sent, new_invitation_link, revoke_invitation, schedule
-from .sittings import admit, deny, end, enter_lobby, joined, leave, leave_unseen, left, open_call, ready, remove, step_back, wake_pages
+from .sittings import (
+    admit,
+    deny,
+    end,
+    end_without_host,
+    enter_lobby,
+    joined,
+    leave,
+    leave_unseen,
+    left,
+    open_call,
+    ready,
+    remove,
+    step_back,
+    wake_pages,
+)
 from .tickets import issue_ticket, use_ticket
 
 __all__ = [
@@ -9,6 +24,7 @@ __all__ = [
     "cancel",
     "deny",
     "end",
+    "end_without_host",
     "enter_lobby",
     "expire_invitation",
     "invite",

@@ -239,6 +239,19 @@ def end(*, call: Call, by: Actor, at: datetime) -> Call:
 
 
 @transaction.atomic
+def end_without_host(*, call: Call, away_since: datetime, by: Actor, at: datetime) -> bool:
+    """End a sitting that nobody may host any more, as by `end`; whether it was this call's doing. Safe to run twice.
+
+    Its host was removed, has another role or no account, and has been away since `away_since`: nobody could admit, record or end.
+    """
+    locked_meeting(meeting=call.meeting)
+    if not queries.calls_without_host(away_since).filter(pk=call.pk).exists():
+        return False
+    end(call=call, by=by, at=at)
+    return True
+
+
+@transaction.atomic
 def forgive(*, meeting: Meeting, person: Person, by: Actor, at: datetime) -> None:
     """Open the lobby again for somebody who was turned away from the sitting that is on, with a new epoch. Entry: `participant.forgiven`."""
     own = queries.participation_of(person, queries.open_call(meeting))
