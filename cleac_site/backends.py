@@ -34,6 +34,7 @@ PATIENCE = 30.0  # seconds until a started server counts as not answering
 OLDEST_POSTGRESQL = 140000  # the oldest that Django 5.2 works with
 TESTS_ROLE = "cleac_tests"  # whom tests and their site connect as: row security holds for it as for the role of a real installation
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+TURN_CURE = "install coturn (Debian: apt-get install coturn)"
 CHROMIUM_CURE = "install Chromium (Debian: apt-get install chromium) or set CLEAC_CHROMIUM to its path; --fast leaves the browser out"
 
 
@@ -284,8 +285,8 @@ def chromium() -> Found:
             raise Missing(f"CLEAC_CHROMIUM names no program; {CHROMIUM_CURE}")
         return Found(named, "Chromium named by CLEAC_CHROMIUM")
     path = chromium_on_path()
-    if path is None and os.geteuid() == 0 and Path("/etc/debian_version").exists() and shutil.which("apt-get"):
-        install_chromium()
+    if path is None and may_install():
+        install("Chromium", "chromium", "fonts-dejavu-core")
         path = chromium_on_path()
     if path is None:
         raise Missing(f"no Chromium; {CHROMIUM_CURE}")
@@ -296,9 +297,26 @@ def chromium_on_path() -> str | None:
     return next((path for name in CHROMIUM_NAMES if (path := shutil.which(name))), None)
 
 
-def install_chromium() -> None:
-    sys.stderr.write("cleac: installing Chromium with apt-get (once)\n")
+def may_install() -> bool:
+    """Are we root on Debian, as in a container that is made for this?"""
+    return os.geteuid() == 0 and Path("/etc/debian_version").exists() and shutil.which("apt-get") is not None
+
+
+def install(what: str, *packages: str) -> None:
+    sys.stderr.write(f"cleac: installing {what} with apt-get (once)\n")
     quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    packages = ["chromium", "fonts-dejavu-core"]
     for command in (["apt-get", "update", "-q"], ["apt-get", "install", "-q", "-y", "--no-install-recommends", *packages]):
         subprocess.run(command, env=quiet, capture_output=True, check=False)
+
+
+# A TURN server, for one test
+
+
+def turnserver() -> Found:
+    """Debian's coturn, installed where we are root on Debian. Raises Missing with the cure."""
+    if shutil.which("turnserver") is None and may_install():
+        install("coturn", "coturn")
+    path = shutil.which("turnserver")
+    if path is None:
+        raise Missing(f"no TURN server; {TURN_CURE}")
+    return Found(path, f"coturn at {path}")

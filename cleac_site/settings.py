@@ -21,6 +21,7 @@ from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from calls.media.addresses import as_told
+from calls.media.turn import servers
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 SECRETS = {"secret_key": "CLEAC_SECRET_KEY", "pipe_key": "CLEAC_PIPE_KEY", "master_key": "CLEAC_MASTER_KEY"}
@@ -56,6 +57,8 @@ class Environment(BaseSettings):
     media_tcp: bool = True
     media_public_ip: str = ""
     media_control_host: str = "127.0.0.1"
+    turn_urls: str = ""
+    turn_secret: SecretStr = SecretStr("")
     secret_key: SecretStr = SecretStr("")
     pipe_key: SecretStr = SecretStr("")
     master_key: SecretStr = SecretStr("")
@@ -74,10 +77,7 @@ class Environment(BaseSettings):
         if not parts.hostname or parts.path not in ("", "/") or parts.query or parts.fragment:
             raise ValueError("CLEAC_PUBLIC_URL is a scheme, a host and perhaps a port, for example https://meet.example.org")
         self.public_url = self.public_url.rstrip("/")
-        try:
-            as_told(self.media_public_ip)
-        except ValueError as error:
-            raise ValueError(f"CLEAC_MEDIA_PUBLIC_IP: {error}") from None
+        self._check_media()
         for name, variable in SECRETS.items():
             if not getattr(self, name).get_secret_value():
                 setattr(self, name, SecretStr(self._secret(variable)))
@@ -86,6 +86,18 @@ class Environment(BaseSettings):
         self.database_url = self.database_url or f"sqlite:///{self.data / 'db.sqlite3'}"
         self.keys_database_url = self.keys_database_url or f"sqlite:///{self.data / 'keys.sqlite3'}"
         return self
+
+    def _check_media(self) -> None:
+        for variable, read, text in (("CLEAC_MEDIA_PUBLIC_IP", as_told, self.media_public_ip), ("CLEAC_TURN_URLS", servers, self.turn_urls)):
+            try:
+                read(text)
+            except ValueError as error:
+                raise ValueError(f"{variable}: {error}") from None
+        named = os.environ.get("CLEAC_TURN_SECRET_FILE")
+        if named and not self.turn_secret.get_secret_value():
+            self.turn_secret = SecretStr(Path(named).read_text().strip())
+        if bool(self.turn_urls) != bool(self.turn_secret.get_secret_value()):
+            raise ValueError("set CLEAC_TURN_URLS and CLEAC_TURN_SECRET together: a TURN server without its secret is of no use")
 
     def _secret(self, variable: str) -> str:
         named = os.environ.get(f"{variable}_FILE")

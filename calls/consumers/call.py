@@ -151,7 +151,8 @@ def welcome(present: Present) -> protocol.Welcome:
     marks = asked.marks(participant.call_id).get(str(participant.person_id), {})
     own = protocol.Person(str(participant.pk), participant.person.name, participant.role, False, False, False, marks)
     started_at = participant.call.started_at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return protocol.Welcome(str(participant.pk), participant.call.meeting.title, started_at, [own], {"ice_servers": []})
+    relays = services.relays_for(participant=participant, at=present.at)
+    return protocol.Welcome(str(participant.pk), participant.call.meeting.title, started_at, [own], {"ice_servers": relays})
 
 
 def who_waits(present: Present) -> list[protocol.Waiter]:

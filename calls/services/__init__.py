@@ -1,6 +1,7 @@
 """Every write to meetings and calls. Each leaves its entry, as the last statement of its transaction."""
 
 from .meetings import cancel, expire_invitation, invite, invite_again, mail_sent, new_invitation_link, revoke_invitation, schedule
+from .relays import relays_for
 from .sittings import (
     admit,
     deny,
@@ -38,6 +39,7 @@ __all__ = [
     "new_invitation_link",
     "open_call",
     "ready",
+    "relays_for",
     "remove",
     "revoke_invitation",
     "schedule",
