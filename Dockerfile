@@ -31,7 +31,7 @@ RUN CLEAC_PUBLIC_URL=https://build.invalid DATABASE_URL=sqlite:// CLEAC_KEYS_DAT
     python manage.py collectstatic --noinput --verbosity 0
 USER 10001:10001
 VOLUME /data
-EXPOSE 8000/tcp 40000/udp
+EXPOSE 8000/tcp 40000/udp 40000/tcp
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["python", "-m", "cleac_site.roles"]
 CMD ["web"]

@@ -131,7 +131,7 @@ def test_a_service_of_ours_has_no_rights_and_writes_nowhere_but_to_its_volume(co
 def test_only_the_web_and_media_are_reached_from_outside_and_where_the_image_listens(composed: dict[str, Any]) -> None:
     published = {name: service["ports"] for name, service in composed["services"].items() if "ports" in service}
     assert published == {"web": ["127.0.0.1:8000:8000/tcp"], "media": ["40000:40000/udp", "40000:40000/tcp"]}
-    assert of("EXPOSE") == ["8000/tcp 40000/udp"]
+    assert of("EXPOSE") == ["8000/tcp 40000/udp 40000/tcp"]
     assert str(roles.PORT) in roles.WEB
     assert composed["services"]["media"]["environment"]["CLEAC_MEDIA_UDP_PORT"] == "40000"
     assert composed["networks"]["inside"] == {"internal": True}
