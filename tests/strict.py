@@ -22,6 +22,7 @@ ON_THE_SITE = frozenset(
         "tests/site/test_api_contract.py",
         "tests/site/test_limits.py",
         "tests/site/test_pages_look.py",
+        "tests/walks/test_a_device_check.py",
         "tests/walks/test_a_join_and_consent.py",
         "tests/walks/test_a_states.py",
         "tests/walks/test_arrive.py",

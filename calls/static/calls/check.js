@@ -2,6 +2,7 @@
 /** The device check: a preview that never leaves the browser, a meter, a test sound, and help where a device cannot be had. */
 
 import { all, draw, one, show } from "./dom.js";
+import { Kept } from "./kept.js";
 import { text } from "./texts.js";
 
 /** @typedef {import("./devices.js").Devices} Devices */
@@ -22,6 +23,7 @@ export class Check {
         this.step = step;
         this.devices = devices;
         this.video = /** @type {HTMLVideoElement} */ (one("video", step));
+        this.kept = new Kept(one("[data-as-kept]", step));
         devices.addEventListener("changed", () => this.draw());
         for (const device of PAIR) one(`[data-toggle=${device}]`, step).addEventListener("click", () => this.#toggle(device));
         for (const select of /** @type {HTMLSelectElement[]} */ (all("[data-choose]", step))) {
@@ -53,6 +55,7 @@ export class Check {
         const shown = /** @type {MediaStream | null} */ (this.video.srcObject)?.getTracks()[0] ?? null;
         if (shown !== tracks.cam) this.video.srcObject = tracks.cam ? new MediaStream([tracks.cam]) : null;
         one("[data-preview]", this.step).toggleAttribute("data-on", tracks.cam !== null);
+        this.kept.camera(tracks.cam);
         one("[data-slot=camera]", this.step).textContent = text("preview-off");
         const on = { mic: Boolean(tracks.mic?.enabled), cam: tracks.cam !== null };
         for (const device of PAIR) {

@@ -33,7 +33,10 @@ class Join {
             decide: (purpose, granted) => this.line.send("decide", { purpose, granted }),
             live: false,
         });
-        this.cards.addEventListener("changed", () => this.#count());
+        this.cards.addEventListener("changed", () => {
+            this.#count();
+            this.check.kept.answers(this.cards.cards);
+        });
         this.line = new Line(
             { path: this.context.lobby_url, ticketUrl: this.context.ticket_url, kind: "lobby", sent: LOBBY_SENT, heard: LOBBY_HEARD },
             { heard: (message) => this.#hear(message), opened: () => {}, lost: () => this.#lost(), refused: (code) => this.#over(code) },
