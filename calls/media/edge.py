@@ -23,6 +23,7 @@ from .addresses import Socket
 from .candidates import Listening
 from .feedback import Bucket
 from .forward import PythonPath
+from .kernel_filter import KernelFilter
 from .path import Address, Event, MediaPath
 from .peer import Certificate, Link, authentic_stun, stun
 from .streams import Streams
@@ -103,6 +104,7 @@ class Edge:
         self.counters: Counter[str] = Counter()
         self.hosts, self.port = tuple(advertise), 0
         self.socket: Socket | None = None
+        self.kernel_filter: KernelFilter | None = None
         self._links: dict[Link, dict[Address, _Candidate]] = {}
         self._by_ufrag: dict[str, Link] = {}
         self._by_address: dict[Address, _Heard] = {}
@@ -123,10 +125,11 @@ class Edge:
         clock: Callable[[], float] = time.monotonic,
         *,
         tcp: bool = True,
+        kernel_filter: bool = True,
     ) -> Edge:
         """Open the port, for UDP and, with `tcp`, for TCP. `advertise` are the addresses that clients are told when not `host`. Raises OSError.
 
-        An IPv6 `host` serves IPv4 too; so `::` serves both.
+        An IPv6 `host` serves IPv4 too; so `::` serves both. With `kernel_filter` the kernel drops what strangers send, where it may be told to.
         """
         edge = cls(advertise, clock)
         loop = asyncio.get_running_loop()
@@ -142,6 +145,8 @@ class Edge:
                 if port or not left:
                     raise
         edge.hosts, edge.socket = edge.hosts or (own_host,), opened
+        if kernel_filter:
+            edge.kernel_filter = KernelFilter(opened.fileno(), edge.counters)
         loop.add_reader(opened.fileno(), edge._readable)
         edge._tick()
         edge._poll_path()
@@ -342,11 +347,15 @@ class Edge:
         self._by_address[address] = _Heard(link, self.clock())
         self.path.hear(address, link)
         self.streams.prove(address)
+        if self.kernel_filter is not None:
+            self.kernel_filter.hear(address)
 
     def _unhear(self, address: Address) -> None:
         del self._by_address[address]
         self.path.unhear(address)
         self.streams.doubt(address)
+        if self.kernel_filter is not None:
+            self.kernel_filter.unhear(address)
 
     def _stream_lost(self, address: Address) -> None:
         """A TCP connection ended: its link falls back to the address that checked last, if it has another, until its client nominates one."""
@@ -380,3 +389,5 @@ class Edge:
         for address, heard in list(self._by_address.items()):
             if heard.checked_at <= lapsed and heard.link.address != address:
                 self._unhear(address)
+        if self.kernel_filter is not None:
+            self.kernel_filter.settle()

@@ -27,6 +27,7 @@ from django.utils import timezone
 from rich.console import Console
 from rich.table import Table
 
+from calls.media import kernel_filter
 from cleac_site.checks import DATABASE_ROLE
 from tenants import queries
 from tenants.row_security import role_walks_past
@@ -191,6 +192,14 @@ def native() -> Iterator[Finding]:
     yield Finding("native media path", OK, "no, pure Python")
 
 
+def media_filter() -> Iterator[Finding]:
+    """Without it a flood at the media port is dropped by the worker itself, which costs it processor time."""
+    possible = kernel_filter.permitted()
+    yield Finding(
+        "media kernel filter", OK if possible else WARN, "may be set" if possible else "is refused by this kernel; the worker drops floods itself"
+    )
+
+
 def keys() -> Iterator[Finding]:
     """How old the keys are that seal the tenants' recordings. There is no rotation yet, so no age is a fault."""
     alias = connections["keys"]
@@ -216,7 +225,19 @@ def mail() -> Iterator[Finding]:
         yield Finding("mail", OK if settings.DEV else FAIL, "printed, nobody receives it; set EMAIL_URL to send")
 
 
-CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (versions, databases, redis_server, clock, file_clock, ports, storage, native, keys, mail)
+CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
+    versions,
+    databases,
+    redis_server,
+    clock,
+    file_clock,
+    ports,
+    storage,
+    native,
+    media_filter,
+    keys,
+    mail,
+)
 
 
 class Command(BaseCommand):
