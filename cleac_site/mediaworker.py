@@ -46,7 +46,7 @@ async def serve() -> int:
     try:
         edge = await Edge.bind(env.media_udp_host, env.media_udp_port, as_told(env.media_public_ip), tcp=env.media_tcp)
     except OSError as error:
-        return refuse(f"UDP {env.media_udp_host}:{env.media_udp_port}", error, "CLEAC_MEDIA_UDP_HOST and CLEAC_MEDIA_UDP_PORT")
+        return refuse(f"media port {env.media_udp_host}:{env.media_udp_port}", error, "CLEAC_MEDIA_UDP_HOST and CLEAC_MEDIA_UDP_PORT")
     control: Control | None = None
 
     def ask(order: Order) -> None:
