@@ -24,6 +24,7 @@ ON_THE_SITE = frozenset(
         "tests/site/test_pages_look.py",
         "tests/walks/test_a_device_check.py",
         "tests/walks/test_a_join_and_consent.py",
+        "tests/walks/test_a_room_views.py",
         "tests/walks/test_a_states.py",
         "tests/walks/test_arrive.py",
         "tests/walks/test_c_playback.py",

@@ -14,6 +14,7 @@ import { announce, text } from "./texts.js";
  *     toggleCam: () => Promise<void>,
  *     toggleScreen: () => Promise<void>,
  *     recording: { offered: boolean, running: boolean, toggle: () => void },
+ *     toggleView: () => boolean,
  *     leaveCall: () => void,
  *     endCall: () => void,
  * }} Room
@@ -21,7 +22,7 @@ import { announce, text } from "./texts.js";
 /** @typedef {import("./protocol.js").Person} Person */
 /** @typedef {import("./protocol.js").Waiting} Waiting */
 
-const KEYS = /** @type {Record<string, string>} */ ({ m: "mic", v: "cam", s: "share", p: "people", k: "consent", r: "record", "?": "keys" });
+const KEYS = /** @type {Record<string, string>} */ ({ m: "mic", v: "cam", s: "share", p: "people", k: "consent", r: "record", g: "view", "?": "keys" });
 const TYPING = "input, select, textarea, [contenteditable], dialog[open] *";
 
 export class Controls {
@@ -43,6 +44,7 @@ export class Controls {
             people: () => this.#panel("people"),
             consent: () => this.#panel("consent"),
             record: () => this.#record(),
+            view: () => this.#view(),
             "record-panel": () => this.#panel("record"),
             keys: () => this.#dialog("keys").showModal(),
             leave: () => room.leaveCall(),
@@ -155,6 +157,12 @@ export class Controls {
         if (!recording.offered) return;
         if (!recording.running && this.#open !== "record") this.#panel("record");
         recording.toggle();
+    }
+
+    #view() {
+        const speaker = this.room.toggleView();
+        one(".controls [data-do=view]", this.element).setAttribute("aria-pressed", String(speaker));
+        announce(text(speaker ? "view-speaker" : "view-grid"));
     }
 
     /** @param {string} id */

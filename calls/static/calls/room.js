@@ -131,6 +131,10 @@ export class Room {
         this.#draw();
     }
 
+    toggleView() {
+        return this.stage.toggleView();
+    }
+
     leaveCall() {
         this.line.send("leave");
         this.#end("left");

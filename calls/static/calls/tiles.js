@@ -3,7 +3,8 @@
 
 import { copyOf, draw, fill, one, show } from "./dom.js";
 import { drawMark, overall, wordsOf } from "./marks.js";
-import { text } from "./texts.js";
+import { announce, text } from "./texts.js";
+import { View } from "./view.js";
 
 /** @typedef {import("./protocol.js").Person} Person */
 /** @typedef {import("./protocol.js").HeardTrack} HeardTrack */
@@ -19,6 +20,7 @@ export class Stage {
     #tiles = new Map();
     #me = "";
     #speaker = "";
+    #view = new View();
 
     /** @param {HTMLElement} place */
     constructor(place) {
@@ -82,7 +84,19 @@ export class Stage {
         const loudest = levels.reduce((best, one) => (one.level > best.level ? one : best), { id: "", level: LOUD });
         if (loudest.id === this.#speaker) return;
         this.#speaker = loudest.id;
+        this.#view.heard(loudest.id ? [loudest.id] : []);
+        this.#arrange();
         for (const [id, tile] of this.#tiles) tile.element.toggleAttribute("data-speaking", id === `${loudest.id}/person`);
+    }
+
+    /**
+     * Change between grid and speaker view.
+     * @returns {boolean} is it speaker view now?
+     */
+    toggleView() {
+        this.#view.speaker = !this.#view.speaker;
+        this.#arrange();
+        return this.#view.speaker;
     }
 
     /**
@@ -106,6 +120,8 @@ export class Stage {
         draw(one(".plate-mic .icon", element), person.mic ? "icon-mic" : "icon-mic-off");
         drawMark(one(".mark", element), overall(person.marks), wordsOf(person.marks));
         tile.video.setAttribute("aria-label", text("picture-of", { name }));
+        const pin = one("[data-do=pin]", element);
+        pin.dataset.name = name;
     }
 
     /** @param {Person} person */
@@ -133,6 +149,9 @@ export class Stage {
         const tile = { element, video, stream: new MediaStream() };
         element.dataset.tile = id;
         element.classList.toggle("tile-screen", id.endsWith("/screen"));
+        const pin = one("[data-do=pin]", element);
+        if (id.endsWith("/screen")) pin.remove();
+        else pin.addEventListener("click", () => this.#pin(id.split("/")[0], pin.dataset.name ?? ""));
         video.muted = id.startsWith(`${this.#me}/`);
         video.srcObject = tile.stream;
         this.#tiles.set(id, tile);
@@ -163,10 +182,38 @@ export class Stage {
     /** A shared screen takes the stage and the people line up beside it; without one the people get all of it. */
     #arrange() {
         show(this.screens, this.screens.childElementCount > 0);
+        this.#spotlight();
         if (this.screens.hidden) this.#columns();
         const { clientWidth, clientHeight, scrollWidth, scrollHeight } = this.place;
         if (scrollWidth > clientWidth || scrollHeight > clientHeight) this.place.tabIndex = 0; // what scrolls must be reachable by key
         else this.place.removeAttribute("tabindex");
+    }
+
+    /** One person large and the others in a row below, where the view says so and no screen has the stage. */
+    #spotlight() {
+        const people = [...this.#tiles].filter(([id]) => id.endsWith("/person"));
+        const large = !this.screens.childElementCount;
+        const main = this.#view.main(people.map(([id]) => id.split("/")[0]), this.#me);
+        this.place.toggleAttribute("data-spotlight", main !== "" && large);
+        this.place.style.setProperty("--others", String(Math.max(1, people.length - 1)));
+        this.place.style.setProperty("--across", `${this.place.clientWidth}px`);
+        for (const [id, { element }] of people) {
+            const participant = id.split("/")[0];
+            const pinned = participant === this.#view.pinned;
+            element.toggleAttribute("data-main", large && participant === main);
+            const pin = one("[data-do=pin]", element);
+            pin.setAttribute("aria-pressed", String(pinned));
+            pin.setAttribute("aria-label", text("pin", { name: pin.dataset.name ?? "" }));
+        }
+    }
+
+    /**
+     * @param {string} participant
+     * @param {string} name
+     */
+    #pin(participant, name) {
+        announce(text(this.#view.pin(participant) ? "pinned" : "unpinned", { name }));
+        this.#arrange();
     }
 
     /** Choose the number of columns that makes the tiles largest. */
