@@ -154,6 +154,7 @@ export class Room {
             case "waiting": return this.#knock(message.people);
             case "published": return this.#pub?.answered(message);
             case "offer": return this.#sub?.offered(message);
+            case "speaking": return this.stage.spoken(message.participants);
             case "recording": return this.recording.heard(message.state, message.since);
             case "applied": return this.#applied(message.source, message.mark);
             case "refused": return this.#refused();

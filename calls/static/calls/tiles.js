@@ -21,6 +21,7 @@ export class Stage {
     #me = "";
     #speaker = "";
     #view = new View();
+    #told = false;
 
     /** @param {HTMLElement} place */
     constructor(place) {
@@ -71,22 +72,37 @@ export class Stage {
     }
 
     /**
-     * Outline whoever is heard the loudest.
+     * Who speaks, as the worker says it; from then on our own ear is not asked any more.
+     * @param {string[]} participants the loudest first
+     */
+    spoken(participants) {
+        this.#told = true;
+        this.#loudest(participants[0] ?? "");
+    }
+
+    /**
+     * Outline whoever is heard the loudest, as long as the worker has not said who speaks.
      * @param {RTCPeerConnection} pc
      * @param {{place: HeardTrack, track: MediaStreamTrack}[]} heard
      */
     speaking(pc, heard) {
+        if (this.#told) return;
         const receivers = new Map(pc.getReceivers().map((receiver) => [receiver.track, receiver]));
         const levels = heard.filter(({ place }) => place.source === "mic").map(({ place, track }) => {
             const level = receivers.get(track)?.getSynchronizationSources()[0]?.audioLevel ?? 0;
             return { id: place.participant, level };
         });
         const loudest = levels.reduce((best, one) => (one.level > best.level ? one : best), { id: "", level: LOUD });
-        if (loudest.id === this.#speaker) return;
-        this.#speaker = loudest.id;
-        this.#view.heard(loudest.id ? [loudest.id] : []);
+        this.#loudest(loudest.id);
+    }
+
+    /** @param {string} participant "" where nobody speaks */
+    #loudest(participant) {
+        if (participant === this.#speaker) return;
+        this.#speaker = participant;
+        this.#view.heard(participant);
         this.#arrange();
-        for (const [id, tile] of this.#tiles) tile.element.toggleAttribute("data-speaking", id === `${loudest.id}/person`);
+        for (const [id, tile] of this.#tiles) tile.element.toggleAttribute("data-speaking", id === `${participant}/person`);
     }
 
     /**

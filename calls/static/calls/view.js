@@ -8,9 +8,9 @@ export class View {
     pinned = "";
     #last = "";
 
-    /** @param {string[]} participants whoever speaks now, the loudest first; while nobody does, the last one keeps the stage */
-    heard(participants) {
-        this.#last = participants[0] ?? this.#last;
+    /** @param {string} participant the loudest now; "" where nobody speaks, and then the last one keeps the stage */
+    heard(participant) {
+        this.#last = participant || this.#last;
     }
 
     /**
