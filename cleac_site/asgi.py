@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 
+from cleac_site import memory
+
+memory.keep_off_the_disk()
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "cleac_site.settings")
 
 from django.core.asgi import get_asgi_application  # noqa: E402 - reason: the settings module must be named first

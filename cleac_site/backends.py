@@ -27,14 +27,18 @@ import psycopg
 import psycopg.sql
 import redis
 
+from calls.media.native import build
+
 from . import valkey
 from .watchdog import die_with_parent
 
 PATIENCE = 30.0  # seconds until a started server counts as not answering
 OLDEST_POSTGRESQL = 140000  # the oldest that Django 5.2 works with
 TESTS_ROLE = "cleac_tests"  # whom tests and their site connect as: row security holds for it as for the role of a real installation
-CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+CHROMIUM_WITHOUT_WINDOWS = "chromium-headless-shell"  # Debian's name of the program and of its package
+CHROMIUM_NAMES = (CHROMIUM_WITHOUT_WINDOWS, "chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 TURN_CURE = "install coturn (Debian: apt-get install coturn)"
+COMPILER_CURE = "install one with its sanitizers (Debian: apt-get install gcc libc6-dev) or set CC to its path"
 CHROMIUM_CURE = "install Chromium (Debian: apt-get install chromium) or set CLEAC_CHROMIUM to its path; --fast leaves the browser out"
 
 
@@ -48,6 +52,14 @@ class Found:
 
     address: str
     words: str
+
+
+def bytecode(folder: Path) -> dict[str, str]:
+    """Variables for whatever tests start: where none is written beside the sources, it is written into `folder`.
+
+    Else each of the hundreds of processes that a run starts would compile everything anew, which takes longer than all that it does then.
+    """
+    return {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(folder / "compiled")} if sys.dont_write_bytecode else {}
 
 
 def until(condition: Callable[[], bool], process: subprocess.Popen[bytes], name: str) -> None:
@@ -129,9 +141,9 @@ def signed_in_as(url: str, role: str, password: str) -> str:
 
 
 def is_right(connection: psycopg.Connection[Any]) -> bool:
-    """`TESTS_ROLE` may make databases, and row security holds for it."""
-    question = "SELECT rolcreatedb AND NOT rolsuper AND NOT rolbypassrls FROM pg_roles WHERE rolname = %s"
-    row = connection.execute(question, [TESTS_ROLE]).fetchone()
+    """`TESTS_ROLE` may make databases, row security holds for it, and its commits wait for no disk: nothing of a test outlives the server."""
+    question = "SELECT rolcreatedb AND NOT rolsuper AND NOT rolbypassrls AND %s = ANY(rolconfig) FROM pg_roles WHERE rolname = %s"
+    row = connection.execute(question, ["synchronous_commit=off", TESTS_ROLE]).fetchone()
     return bool(row and row[0])
 
 
@@ -144,6 +156,7 @@ def put_right(connection: psycopg.Connection[Any], password: str) -> None:
     secret = psycopg.sql.Literal(password or None)
     with suppress(psycopg.errors.InternalError_):  # "tuple concurrently updated": by a run that does the same
         connection.execute(psycopg.sql.SQL(rights).format(role, secret))
+        connection.execute(psycopg.sql.SQL("ALTER ROLE {} SET synchronous_commit = off").format(role))
 
 
 def answers(url: str) -> bool:
@@ -242,9 +255,12 @@ def redis_server(stack: ExitStack) -> Found:
 
 @contextmanager
 def claimed_database() -> Iterator[int | None]:
-    """The number of an empty database, marked as ours; emptied again at the end. None where all are in use."""
+    """The number of an empty database, marked as ours; emptied again at the end. None where all are in use.
+
+    The next two are for the other processes of the same run.
+    """
     mark, token = "cleac:test-run", secrets.token_hex(16)
-    for number in range(1, 16):
+    for number in range(1, 14, 3):
         client = redis.Redis(host="127.0.0.1", db=number, decode_responses=True)
         try:
             if client.dbsize() == 0 and client.set(mark, token, nx=True, ex=4 * 3600):
@@ -274,6 +290,24 @@ def private_valkey() -> Iterator[str]:
             yield server.url
 
 
+# A C compiler, for the packet path
+
+
+def compiler() -> Found:
+    """CC, else `cc`, else installed where we are root on Debian; the packet path is compiled with it. Raises Missing with the cure.
+
+    Cleac runs without it. Its tests hold the two forms of the packet path against each other and put the one in C under sanitizers.
+    """
+    if not build.sanitizer() and not os.environ.get("CC") and may_install():
+        install("a C compiler", "gcc", "libc6-dev")
+    if not build.sanitizer():
+        raise Missing(f"no C compiler with AddressSanitizer; {COMPILER_CURE}")
+    problem = build.ensure()
+    if problem:
+        raise Missing(f"the packet path is not compiled: {problem}")
+    return Found(build.compiler() or "", f"C compiler at {build.compiler()}")
+
+
 # Chromium
 
 
@@ -285,9 +319,10 @@ def chromium() -> Found:
             raise Missing(f"CLEAC_CHROMIUM names no program; {CHROMIUM_CURE}")
         return Found(named, "Chromium named by CLEAC_CHROMIUM")
     path = chromium_on_path()
-    if path is None and may_install():
-        install("Chromium", "chromium", "fonts-dejavu-core")
-        path = chromium_on_path()
+    for package in (CHROMIUM_WITHOUT_WINDOWS, "chromium"):  # older Debians have no package of the first
+        if path is None and may_install():
+            install("Chromium", package, "fonts-dejavu-core")
+            path = chromium_on_path()
     if path is None:
         raise Missing(f"no Chromium; {CHROMIUM_CURE}")
     return Found(path, f"Chromium at {path}")

@@ -1,4 +1,5 @@
-"""From nothing but a Python to the project's own environment in `.venv`. Standard library only.
+"""From nothing but a Python to the project's own environment in `.venv`. Standard library only, and
+the compiler where there is one, for the packet path in C.
 
 `.venv` is made from a lock with hashes and carries the digests of the locks it satisfies, so that a second start costs one comparison.
 `CLEAC_NO_BOOTSTRAP=1` switches all of it off, for images that bring their packages with them.
@@ -17,6 +18,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
+
+from calls.media.native import build
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
@@ -85,6 +88,7 @@ def ensure(argv: Sequence[str]) -> None:
             with alone():
                 if not is_ready(VENV, lock):
                     install(VENV, lock)
+        compile_native(VENV)
     except NotSetUp as error:
         say(str(error))
         sys.exit(1)
@@ -129,6 +133,13 @@ def install(venv: Path, lock: Path) -> None:
             raise NotSetUp(reason_of(done.stderr))
     mark(venv, [RUN_LOCK, DEV_LOCK] if lock == DEV_LOCK else [RUN_LOCK])
     say(".venv is ready")
+
+
+def compile_native(venv: Path) -> None:
+    """The packet path in C, where a compiler is there. Without it the one in Python runs, and `doctor` says so."""
+    if not build.library(venv).exists():
+        with alone():
+            build.ensure(venv)
 
 
 def make(venv: Path) -> None:
@@ -183,10 +194,23 @@ def dispatch(argv: list[str]) -> int:
         return 0
     management = import_module("django.core.management")
     improper = import_module("django.core.exceptions").ImproperlyConfigured
-    import_module("cleac_site.supervisor").join_running_service()
+    database_fault = import_module("django.db").Error
+    import_module("cleac_site.data_folder").join_running_service()
     try:
+        if argv[1:2] and argv[1] not in known_commands() and not argv[1].startswith("-"):
+            say(f"there is no command {argv[1]}: manage.py help lists all")
+            return 2
         management.execute_from_command_line(argv)
     except improper as error:
         say(str(error))
         return 2
+    except database_fault as error:
+        say(f"{argv[1]}: the database cannot be used ({(str(error).strip().splitlines() or [type(error).__name__])[0]})")
+        return 1
     return 0
+
+
+def known_commands() -> set[str]:
+    """Django's and those of all installed apps. Raises ImproperlyConfigured."""
+    import_module("django").setup()  # before, Django knows its own alone, and remembers that
+    return {*import_module("django.core.management").get_commands(), "help"}

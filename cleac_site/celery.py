@@ -10,6 +10,9 @@ import os
 from celery import Celery
 from celery.schedules import crontab
 
+from cleac_site import memory
+
+memory.keep_off_the_disk()
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "cleac_site.settings")
 
 from django.conf import settings  # noqa: E402 - reason: the settings module must be named first
@@ -32,6 +35,7 @@ app.conf.update(
     beat_schedule={
         "sweep-outbox": {"task": "tenants.sweep_outbox", "schedule": 30.0},
         "forget-ended-sessions": {"task": "tenants.forget_ended_sessions", "schedule": 3600.0},
+        "forget-staff-invitations": {"task": "tenants.forget_staff_invitations", "schedule": 3600.0},
         "sweep-calls": {"task": "calls.sweep", "schedule": 15.0},
         "sweep-recordings": {"task": "recordings.sweep", "schedule": 15.0},
         "purge": {"task": "compliance.purge", "schedule": 3600.0},

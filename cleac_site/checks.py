@@ -23,14 +23,6 @@ def redis_is_real(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> lis
     return [checks.Error("No Redis is configured.", hint="Set REDIS_URL.", id="cleac.E001")]
 
 
-@checks.register(checks.Tags.security)
-def mail_is_sent(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[checks.CheckMessage]:
-    """In production an invitation must reach the person invited."""
-    if settings.DEV or settings.EMAIL_BACKEND.endswith("smtp.EmailBackend"):
-        return []
-    return [checks.Warning("Mail goes to the console.", hint="Set EMAIL_URL, for example smtp+tls://user:password@host:587.", id="cleac.W001")]
-
-
 @checks.register(checks.Tags.database)
 def row_security_holds(app_configs: Sequence[AppConfig] | None, databases: Sequence[str] | None = None, **kwargs: Any) -> list[checks.CheckMessage]:
     """Tenants are kept apart by PostgreSQL too (D9), which a superuser and a role with BYPASSRLS do not notice."""

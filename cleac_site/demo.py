@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from allauth.account.models import EmailAddress
 from django.conf import settings
+from django.contrib.auth.hashers import make_password
 from django.core import signing
 from django.db import transaction
 from django.urls import reverse
@@ -41,10 +43,7 @@ def ensure_cast() -> list[SignIn]:
             by, at = Actor.job("demo"), timezone.now()
             tenant = founding.ensure_tenant(slug=slug, name=name, contact_email=f"contact@{slug}.example", by=by, at=at)
             with scope.entered(tenant):
-                for person_name, role in members.items():
-                    _ensure_member(tenant, person_name, role)
-                for guest in GUESTS.get(slug, ()):
-                    Person.objects.get_or_create(tenant=tenant, email=address_of(guest, "guest"), defaults={"name": guest})
+                _ensure_people(tenant, members, GUESTS.get(slug, ()))
     return sign_in_links()
 
 
@@ -53,20 +52,30 @@ def address_of(name: str, domain: str) -> str:
     return f"{name.lower()}@{domain}.example"
 
 
-def _ensure_member(tenant: Tenant, name: str, role: str) -> None:
-    address = address_of(name, tenant.slug)
-    user = User.objects.filter(email=address).first() or User.objects.create_user(address)
-    EmailAddress.objects.get_or_create(user=user, email=address, defaults={"verified": True, "primary": True})
-    person, _ = Person.objects.get_or_create(tenant=tenant, email=address, defaults={"name": name})
-    Membership.objects.get_or_create(tenant=tenant, user=user, defaults={"role": role, "person": person})
+def _ensure_people(tenant: Tenant, members: Mapping[str, str], guests: Iterable[str]) -> None:
+    """Whoever is there stays as they are. One statement for each kind of row, however many there are: a start waits for this."""
+    addresses = {address_of(name, tenant.slug): name for name in members}
+    User.objects.bulk_create([User(email=address, password=make_password(None)) for address in addresses], ignore_conflicts=True)
+    users = {user.email: user for user in User.objects.filter(email__in=addresses)}
+    known = [EmailAddress(user=users[address], email=address, verified=True, primary=True) for address in addresses]
+    EmailAddress.objects.bulk_create(known, ignore_conflicts=True)
+    everybody = addresses | {address_of(name, "guest"): name for name in guests}
+    made = [Person(tenant=tenant, email=address, name=name) for address, name in everybody.items()]
+    Person.objects.bulk_create(made, ignore_conflicts=True)
+    people = {person.email: person for person in Person.objects.filter(email__in=addresses)}
+    roles = {address: members[name] for address, name in addresses.items()}
+    places = [Membership(tenant=tenant, user=users[address], person=people[address], role=role) for address, role in roles.items()]
+    Membership.objects.bulk_create(places, ignore_conflicts=True)
 
 
 def sign_in_links() -> list[SignIn]:
     """Everybody of the cast who exists, in the order of the cast."""
+    addresses = [address_of(name, slug) for slug, (_name, members) in MEMBERS.items() for name in members]
+    users = {user.email: user for user in User.objects.filter(email__in=addresses)}
     found = []
     for slug, (_name, members) in MEMBERS.items():
         for name, role in members.items():
-            user = User.objects.filter(email=address_of(name, slug)).first()
+            user = users.get(address_of(name, slug))
             if user is not None:
                 token = signing.dumps(str(user.pk), salt=SALT)
                 found.append(SignIn(name, role, slug, settings.CLEAC.public_url + reverse("demo_sign_in", args=[token])))

@@ -20,7 +20,14 @@ JOBS = (*MODULE, "celery", "-A", "cleac_site.celery")
 QUIET = ("--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "INFO")
 WORKER = (*JOBS, "worker", "--concurrency", "2", *QUIET)
 MEDIA = (*MODULE, "cleac_site.mediaworker")
-WEB = (*MODULE, "daphne", "-v", "0", "--no-server-name", "-b", "0.0.0.0", "-p", str(PORT), "cleac_site.asgi:application")
+SITE = "cleac_site.asgi:application"
+LARGEST_FRAME = 64 * 1024  # bytes of one frame, and of one message from however many; what a page may say (calls.protocol.LARGEST) fits
+# No line for each request: such lines hold addresses of people.
+SERVING = (
+    *("--verbosity", "0", "--no-server-name"),
+    *("--websocket-max-message-size", str(LARGEST_FRAME), "--websocket-max-frame-size", str(LARGEST_FRAME)),
+)
+WEB = (*MODULE, "daphne", *SERVING, "-b", "0.0.0.0", "-p", str(PORT), SITE)
 
 # Role -> its commands in order. The last one takes this process's place, so that it gets the engine's signals itself.
 ROLES: dict[str, tuple[tuple[str, ...], ...]] = {

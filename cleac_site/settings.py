@@ -55,8 +55,14 @@ class Environment(BaseSettings):
     media_udp_host: str = "127.0.0.1"
     media_udp_port: int = Field(default=0, ge=0, le=65535)
     media_tcp: bool = True
+    media_path: Literal["auto", "native", "python"] = "auto"
     media_public_ip: str = ""
+    media_last_n: int = Field(default=0, ge=0, le=100)
     media_control_host: str = "127.0.0.1"
+    media_control_port: int = Field(default=0, ge=0, le=65535)
+    media_control_advertise: str = Field(default="", pattern=r"^[0-9A-Za-z.:-]*$", max_length=70)
+    media_workers: int = Field(default=0, ge=0, le=64)
+    media_capacity: int = Field(default=50_000, ge=1)
     turn_urls: str = ""
     turn_secret: SecretStr = SecretStr("")
     secret_key: SecretStr = SecretStr("")
@@ -109,6 +115,8 @@ class Environment(BaseSettings):
 
     def _refuse_unsafe(self) -> None:
         needed = {"DATABASE_URL": self.database_url, "CLEAC_KEYS_DATABASE_URL": self.keys_database_url, "REDIS_URL": self.redis_url}
+        # Printed mail would leave addresses and personal links in the log.
+        needed |= {"EMAIL_URL": "" if urlsplit(self.email_url).scheme == "console" else self.email_url}
         missing = [name for name, value in needed.items() if not value]
         if missing:
             raise ValueError(f"set {', '.join(missing)}: production takes no stand-in for a server")
@@ -165,7 +173,6 @@ ALLOWED_HOSTS = [PUBLIC.hostname or "localhost"] + (["127.0.0.1", "localhost"] i
 CSRF_TRUSTED_ORIGINS = [f"{PUBLIC.scheme}://{PUBLIC.netloc}"]
 
 INSTALLED_APPS = [
-    "daphne",
     "cleac_site",
     "compliance",
     "tenants",
@@ -186,7 +193,6 @@ INSTALLED_APPS = [
     "csp",
     "rest_framework",
     "drf_spectacular",
-    "drf_spectacular_sidecar",
     "drf_standardized_errors",
 ]
 MIDDLEWARE = [
@@ -259,6 +265,7 @@ AUTH_PASSWORD_VALIDATORS = [
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "home"
 ACCOUNT_ADAPTER = "tenants.accounts.Adapter"
+ACCOUNT_FORMS = {"signup": "tenants.accounts.SignupForm"}
 ACCOUNT_LOGIN_METHODS = {"email"}
 ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*", "password2*"]
 ACCOUNT_USER_MODEL_USERNAME_FIELD = None
@@ -267,15 +274,16 @@ ACCOUNT_EMAIL_SUBJECT_PREFIX = ""
 ACCOUNT_LOGOUT_REDIRECT_URL = "front"
 ACCOUNT_PREVENT_ENUMERATION = True
 ACCOUNT_SESSION_REMEMBER = True
+AXES_HANDLER = "tenants.lockout.Lockout"  # the library's own keep addresses, browsers and what was typed
 AXES_FAILURE_LIMIT = 5
 AXES_COOLOFF_TIME = timedelta(minutes=15)
-AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
-AXES_USERNAME_FORM_FIELD = "login"
 AXES_LOCKOUT_TEMPLATE = "429.html"
 AXES_HTTP_RESPONSE_CODE = 429
 AXES_VERBOSE = False
 AXES_CLIENT_IP_CALLABLE = "tenants.throttle.address_of"
+MIGRATION_MODULES = {"axes": None}  # it has no tables here
 
+SESSION_ENGINE = "tenants.sessions"
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_AGE = 12 * 3600
@@ -336,12 +344,23 @@ SERVESTATIC_USE_FINDERS = DEV
 SERVESTATIC_AUTOREFRESH = False
 
 CACHES = (
-    {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": CLEAC.redis_url, "KEY_PREFIX": "cleac"}}
+    {
+        "default": {
+            "BACKEND": "django.core.cache.backends.redis.RedisCache",
+            "LOCATION": CLEAC.redis_url,
+            "KEY_PREFIX": "cleac",
+            "OPTIONS": {"socket_connect_timeout": 2, "socket_timeout": 2},  # seconds: a limit is never worth a page that hangs
+        }
+    }
     if CLEAC.redis_url
     else {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
 )
 CHANNEL_LAYERS = {
-    "default": {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer", "CONFIG": {"hosts": [CLEAC.redis_url]}},
+    "default": {
+        "BACKEND": "calls.consumers.layer.Notes",
+        # Seconds: nobody's socket waits longer for a Redis that does not answer.
+        "CONFIG": {"hosts": [{"address": CLEAC.redis_url, "socket_connect_timeout": 2, "socket_timeout": 2}]},
+    },
 }
 
 _mail = urlsplit(CLEAC.email_url)
@@ -399,7 +418,7 @@ SPECTACULAR_SETTINGS = {
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
+    "formatters": {"line": {"()": "cleac_site.log_lines.Line", "format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": "INFO"},
     "loggers": {

@@ -7,8 +7,6 @@ anything else happens and a visitor who comes while the web process restarts wai
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import http.client
 import json
 import os
 import select
@@ -26,19 +24,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from . import logs, roles, valkey, watchdog
+from .data_folder import Refused, held, opened, running_path, write_running
+from .ports import HOST, answers, listening, media_ports
 
 ROOT = Path(__file__).resolve().parent.parent
-HOST = "127.0.0.1"
-NEEDED_SPACE = 16 * 1024 * 1024
-FOLDERS = ("secrets", "spool", "objects", "logs")
 LONGEST_PAUSE = 30.0  # seconds between two starts of a child that keeps falling
 STEADY = 60.0  # seconds of life after which an earlier fall is forgotten
 TRIES_BEFORE_READY = 3
-PROBES = 10  # a command that only looks whether somebody runs holds the folder for a moment
-
-
-class Refused(Exception):
-    """This start is refused; the text is one line that names the option to change."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +42,7 @@ class Child:
     drain: int
     patience: float  # seconds from SIGTERM to SIGKILL
     descriptors: tuple[int, ...] = ()
+    settings: tuple[tuple[str, str], ...] = ()  # what differs from the environment of the others
     once: bool = False  # it ends by itself when its work is done, and is not started again
 
 
@@ -91,7 +84,7 @@ class Supervisor:
             process = subprocess.Popen(
                 child.command,
                 cwd=ROOT,
-                env=self.environment,
+                env={**self.environment, **dict(child.settings)},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -194,84 +187,31 @@ def how(code: int) -> str:
     return f"exit {code}" if code >= 0 else signal.Signals(-code).name
 
 
-# Before the first child
-
-
-def opened(data: Path) -> Path:
-    """The data folder with its parts, proven writable. Raises Refused."""
-    try:
-        data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        data = data.resolve()
-        for name in FOLDERS:
-            (data / name).mkdir(mode=0o700, exist_ok=True)
-        probe = data / f"space.{os.getpid()}"
-        try:
-            with probe.open("wb") as handle:
-                handle.write(bytes(NEEDED_SPACE))
-                handle.flush()
-                os.fsync(handle.fileno())
-        finally:
-            probe.unlink(missing_ok=True)
-    except OSError as error:
-        raise Refused(f"cannot write 16 MiB into {data} ({error.strerror}): make room or choose another folder with --data") from error
-    return data
-
-
-@contextlib.contextmanager
-def held(data: Path) -> Iterator[None]:
-    """The folder is ours until the end. Raises Refused when another run has it."""
-    with (data / "run.lock").open("a+") as handle:
-        for _ in range(PROBES):
-            with contextlib.suppress(BlockingIOError):
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            time.sleep(0.02)
-        else:
-            raise Refused(f"{data} is in use by another run: stop that one or choose another folder with --data")
-        yield
-
-
-def listening(port: int) -> socket.socket:
-    """The socket of the site. Raises Refused when the port is taken or not ours to take."""
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((HOST, port))
-        listener.listen(128)
-    except OSError as error:
-        listener.close()
-        raise Refused(f"port {port} on {HOST} cannot be used ({error.strerror}): choose another with --port") from error
-    return listener
-
-
-def check_media_port(host: str, port: str) -> None:
-    """Raises Refused when the UDP port that the operator chose is taken. What is no port, the settings refuse by its name."""
-    if not (port.isascii() and port.isdecimal() and int(port) <= 65535):
-        return
-    try:
-        family, _, _, _, address = socket.getaddrinfo(host, int(port), type=socket.SOCK_DGRAM)[0]
-        with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.bind(address)
-    except OSError as error:
-        raise Refused(f"UDP port {port} on {host} cannot be used ({error.strerror}): change CLEAC_MEDIA_UDP_PORT or CLEAC_MEDIA_UDP_HOST") from error
-
-
-def environment_of_children(data: Path, port: int) -> dict[str, str]:
+def environment_of_children(data: Path, port: int, media: list[int]) -> dict[str, str]:
+    """What every child sees: the operator's own environment, completed."""
     found = {**os.environ, "CLEAC_DATA": str(data), "CLEAC_NO_BOOTSTRAP": "1", "PYTHONUNBUFFERED": "1"}
     found["DJANGO_SETTINGS_MODULE"] = "cleac_site.settings"
     found.setdefault("CLEAC_PUBLIC_URL", f"http://{HOST}:{port}")
-    if found.get("CLEAC_MEDIA_UDP_PORT", "0") == "0":
-        found["CLEAC_MEDIA_UDP_PORT"] = str(valkey.free_port(socket.SOCK_DGRAM))
+    if media:
+        found["CLEAC_MEDIA_UDP_PORT"] = str(media[0])
     found.setdefault("CLEAC_MEDIA_PUBLIC_IP", HOST)
     return found
 
 
-def doors(data: Path, listener: socket.socket, *, demo: bool) -> tuple[Child, list[Child]]:
+def doors(data: Path, listener: socket.socket, media: list[int], *, demo: bool) -> tuple[Child, list[Child]]:
     """The web process, which prepares the databases; and those who start once that is done."""
     python = (sys.executable, "-m")
     report = ("--report", str(report_path(data)), *(("--demo",) if demo else ()))
     web = Child("web", (*python, "cleac_site.webserver", "--fd", str(listener.fileno()), *report), 0, 10, (listener.fileno(),))
-    return web, [Child("worker", (*roles.WORKER, "--beat"), 1, 30), Child("media", roles.MEDIA, 1, 60)]
+    return web, [Child("worker", (*roles.WORKER, "--beat"), 1, 30), *media_workers(media[1:])]
+
+
+def media_workers(further_ports: list[int]) -> Iterator[Child]:
+    """The first has the port of the environment, each other one of its own."""
+    yield Child("media", roles.MEDIA, 1, 60)
+    for number, port in enumerate(further_ports, start=2):
+        own = (("CLEAC_MEDIA_UDP_PORT", str(port)), ("CLEAC_MEDIA_CONTROL_PORT", "0"))
+        yield Child(f"media-{number}", roles.MEDIA, 1, 60, settings=own)
 
 
 # One run
@@ -283,26 +223,31 @@ def serve(*, port: int, data: Path, demo: bool) -> int:
     try:
         data = opened(data)
         with held(data), listening(port) as listener:
-            check_media_port(os.environ.get("CLEAC_MEDIA_UDP_HOST", HOST), os.environ.get("CLEAC_MEDIA_UDP_PORT", "0"))
+            media = media_ports()
             logs.set_aside(data / "logs")
             logs.forget(data / "logs", logs.today())
             report_path(data).unlink(missing_ok=True)
             address = f"http://{HOST}:{listener.getsockname()[1]}"
-            supervisor = Supervisor(data, environment_of_children(data, listener.getsockname()[1]))
+            supervisor = Supervisor(data, environment_of_children(data, listener.getsockname()[1], media))
             print(f"Cleac starts on {address}, data in {data}", flush=True)
             try:
-                return run(supervisor, listener, demo=demo)
+                return run(supervisor, listener, media, demo=demo)
             finally:
                 supervisor.drain()
                 running_path(data).unlink(missing_ok=True)
     except Refused as refusal:
         say(str(refusal))
         return 2
+    except (FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError) as error:
+        if error.filename is None:
+            raise
+        say(f"cannot use {error.filename} ({error.strerror}): move it away, or choose another folder with --data")
+        return 2
 
 
-def run(supervisor: Supervisor, listener: socket.socket, *, demo: bool) -> int:
+def run(supervisor: Supervisor, listener: socket.socket, media: list[int], *, demo: bool) -> int:
     own_redis = start_redis(supervisor)
-    web, later = doors(supervisor.data, listener, demo=demo)
+    web, later = doors(supervisor.data, listener, media, demo=demo)
     supervisor.start(web)
     report = None
     while report is None:
@@ -319,7 +264,7 @@ def run(supervisor: Supervisor, listener: socket.socket, *, demo: bool) -> int:
             return 0
         if code := start_failed(supervisor):
             return code
-    write_running(supervisor)
+    write_running(supervisor.data, supervisor.environment)
     show(public, report, own_redis=own_redis)
     if report["film"]:  # the start does not wait for the demo's meetings
         supervisor.start(Child("demo", (sys.executable, "-m", "cleac_site.demo_meetings"), -1, 5, once=True))
@@ -363,17 +308,6 @@ def start_failed(supervisor: Supervisor) -> int:
     return 0
 
 
-def answers(port: int, host: str) -> bool:
-    connection = http.client.HTTPConnection(HOST, port, timeout=5)
-    try:
-        connection.request("GET", "/healthz", headers={"Host": host})
-        return connection.getresponse().status == 200
-    except OSError:
-        return False
-    finally:
-        connection.close()
-
-
 def report_path(data: Path) -> Path:
     return data / "secrets" / "web-report.json"
 
@@ -401,33 +335,3 @@ def show(public: str, report: dict[str, Any], *, own_redis: bool) -> None:
         lines += [f"  {link['name']:<6} {link['role']:<8} {link['tenant']:<8} {link['url']}" for link in report["links"] if link["url"]]
     lines += ["", "  Ctrl-C stops everything", "-" * min(width, 60)]
     print("\n".join(lines), flush=True)
-
-
-# For other commands on the same folder
-
-
-def running_path(data: Path) -> Path:
-    return data / "run.json"
-
-
-def write_running(supervisor: Supervisor) -> None:
-    """Where the running service can be met; it holds a password, so mode 600 like everything here."""
-    names = ("REDIS_URL", "CLEAC_PUBLIC_URL", "CLEAC_MEDIA_UDP_PORT", "CLEAC_MEDIA_PUBLIC_IP")
-    found = {name: supervisor.environment[name] for name in names if name in supervisor.environment}
-    draft = running_path(supervisor.data).with_suffix(".new")
-    draft.write_text(json.dumps({"pid": os.getpid(), "environment": found}))
-    draft.replace(running_path(supervisor.data))
-
-
-def join_running_service() -> None:
-    """Let a command talk to the service that runs on its data folder, if one does. What the operator has set stays."""
-    data = Path(os.environ.get("CLEAC_DATA", "var"))
-    try:
-        with held(data):
-            return
-    except OSError:
-        return
-    except Refused:
-        with contextlib.suppress(OSError):
-            for name, value in json.loads(running_path(data).read_text())["environment"].items():
-                os.environ.setdefault(name, value)

@@ -18,6 +18,8 @@ import django
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 
+from . import roles
+
 REFUSED = 2
 
 
@@ -132,10 +134,10 @@ def in_words(url: str) -> str:
 
 
 def serve(descriptor: int) -> None:
-    """Run daphne on the open socket until SIGTERM. It writes no line per request: such lines hold addresses of people."""
+    """Run daphne on the open socket until SIGTERM."""
     from daphne.cli import CommandLineInterface  # type: ignore[import-untyped]  # noqa: PLC0415 - reason: untyped; takes the loop
 
-    CommandLineInterface().run(["--fd", str(descriptor), "--verbosity", "0", "--no-server-name", "cleac_site.asgi:application"])
+    CommandLineInterface().run(["--fd", str(descriptor), *roles.SERVING, roles.SITE])
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from cleac_site import supervisor, watchdog
+from cleac_site import data_folder, ports, watchdog
+from cleac_site.bootstrap import ROOT
 
 PATIENCE = 120.0  # seconds until a service that starts counts as not starting
 ENDING = 120.0  # seconds that a drain may take
@@ -29,7 +30,7 @@ def make(data: Path) -> int:
     """Run the maker against the service of this folder; its exit code. What it says goes to stderr. Raises NotStarted."""
     with running(data) as environment:
         command = [sys.executable, "-m", "cleac_site.demo_meetings"]
-        options: dict[str, Any] = {"cwd": supervisor.ROOT, "env": environment, "stdout": sys.stderr, "preexec_fn": watchdog.die_with_parent}
+        options: dict[str, Any] = {"cwd": ROOT, "env": environment, "stdout": sys.stderr, "preexec_fn": watchdog.die_with_parent}
         return subprocess.run(command, start_new_session=True, **options, check=False).returncode
 
 
@@ -42,7 +43,7 @@ def running(data: Path) -> Iterator[Mapping[str, str]]:
         return
     own = {name: value for name, value in base.items() if name not in OF_ITS_OWN}
     command = [sys.executable, "manage.py", "run", "--port", "0", "--no-demo", "--data", str(data)]
-    options: dict[str, Any] = {"cwd": supervisor.ROOT, "env": own, "stdout": subprocess.DEVNULL, "preexec_fn": watchdog.die_with_parent}
+    options: dict[str, Any] = {"cwd": ROOT, "env": own, "stdout": subprocess.DEVNULL, "preexec_fn": watchdog.die_with_parent}
     process = subprocess.Popen(command, start_new_session=True, **options)  # Ctrl-C reaches us alone, and we end it in order
     try:
         yield own | _met(data, process)
@@ -54,9 +55,9 @@ def running(data: Path) -> Iterator[Mapping[str, str]]:
 def is_held(data: Path) -> bool:
     """Does a service run on this folder, or start, or end?"""
     try:
-        with supervisor.held(data):
+        with data_folder.held(data):
             return False
-    except supervisor.Refused:
+    except data_folder.Refused:
         return True
     except OSError:
         return False
@@ -67,13 +68,13 @@ def _met(data: Path, process: subprocess.Popen[bytes] | None) -> dict[str, str]:
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline and (process is None or process.poll() is None) and (process is not None or is_held(data)):
         try:
-            found = json.loads(supervisor.running_path(data).read_text())
+            found = json.loads(data_folder.running_path(data).read_text())
         except (OSError, ValueError):
             found = None
         if found and (process is None or found["pid"] == process.pid):
             environment: dict[str, str] = found["environment"]
             address = urlsplit(environment["CLEAC_PUBLIC_URL"])
-            if address.hostname != supervisor.HOST or supervisor.answers(address.port or 80, address.netloc):
+            if address.hostname != ports.HOST or ports.answers(address.port or 80, address.netloc):
                 return environment
         time.sleep(0.1)
     raise NotStarted

@@ -27,7 +27,7 @@ def issue_key(*, by: Actor, at: datetime) -> str:
     """A new API key of the current tenant that may do whatever a key may; those of the demo before it are revoked."""
     for older in house_queries.api_keys_of(scope.current()).filter(name=queries.KEY, revoked_at=None):
         house.revoke_api_key(key=older, by=by, at=at)
-    _, secret = house.issue_api_key(name=queries.KEY, scopes=SCOPES, by=by, at=at)
+    _, secret = house.issue_api_key(name=queries.KEY, scopes=SCOPES, last_day=(at + house.KEY_LIFE).date(), by=by, at=at)
     return secret
 
 
@@ -48,8 +48,8 @@ def link_for(*, meeting: Meeting, person: Person, secret: str, by: Actor, at: da
     """The secret of a guest's link to this meeting: the one that is known, or a new one where that opens nothing. Entries of `invite_again`."""
     if queries.link_opens(secret, at):
         return secret
-    _, url = meetings.invite_again(meeting=meeting, person=person, by=by, at=at)
-    return url.partition("#")[2]
+    invitation, _ = meetings.invite_again(meeting=meeting, person=person, by=by, at=at)
+    return meetings.new_invitation_link(invitation=invitation, by=by, at=at).partition("#")[2]
 
 
 def discard(*, tenant: Tenant, meeting: Meeting, by: Actor, at: datetime) -> None:

@@ -11,6 +11,7 @@ from calls import queries as calls
 from compliance.reports import figures, plots
 from consent import queries as consent
 from recordings import queries as recordings
+from recordings import viewing
 from tenants.base_views import Page
 from tenants.identity import identity_of
 from tenants.permissions import may
@@ -36,14 +37,15 @@ class TenantHome(Page):
         if may(roles, "meetings.see"):
             told["meetings"] = list(calls.meetings_for(self.actor, roles)[:NEWEST])
         if may(roles, "recordings.see"):
-            told["recordings"] = list(recordings.recordings_for(self.actor, roles)[:NEWEST])
+            newest = recordings.recordings_for(self.actor, roles)[:NEWEST]
+            told["recordings"] = [{"recording": one, "closed": viewing.kept(viewing.shares(one))["closed"]} for one in newest]
         if may(roles, "customers.see"):
             told["people"] = calls.people_for(self.actor, roles).count()
         return super().get_context_data(**(kwargs | told))
 
 
 class People(Page):
-    """Everybody whose data the tenant holds; for a host those of the own meetings."""
+    """Everybody whose data the tenant holds; for a host those of the own meetings, with what they answered and what is kept there."""
 
     ability = "customers.see"
     template_name = "cleac_site/people.html"
@@ -51,9 +53,19 @@ class People(Page):
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         searched = " ".join(self.request.GET.get("q", "").replace("\0", "").split())[:MOST_SEARCHED]
-        found = calls.people_for(self.actor, identity_of(self.request).roles, searched)
+        roles = identity_of(self.request).roles
+        found = calls.people_for(self.actor, roles, searched)
         page = Paginator(found, ROWS).get_page(self.request.GET.get("page"))
         shown = [person.pk for person in page.object_list]
-        answers, kept = consent.last_answers(shown), recordings.kept_of(shown)
-        entries = [{"person": person, "answers": answers.get(person.pk, []), "kept": person.pk in kept} for person in page.object_list]
-        return super().get_context_data(page=page, entries=entries, searched=searched, **kwargs)
+        where = None if calls.sees_everybody(self.actor, roles) else calls.sittings_hosted_by(self.person)
+        answers, stored = consent.last_answers(shown, where), recordings.stored_of(shown, where)
+        entries = [
+            {
+                "person": person,
+                "answers": answers.get(person.pk, []),
+                "kept": person.pk in stored.kept,
+                "to_be_erased": person.pk in stored.to_be_erased,
+            }
+            for person in page.object_list
+        ]
+        return super().get_context_data(page=page, entries=entries, searched=searched, everybody=where is None, **kwargs)

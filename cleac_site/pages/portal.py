@@ -12,10 +12,13 @@ from calls import queries as calls
 from calls.models import Meeting
 from compliance import queries as compliance
 from consent import queries as consent
+from consent import receipts
 from recordings import queries as recordings
 from recordings import viewing
 from tenants.base_views import OwnPage
 from tenants.identity import identity_of
+
+from .network import may_test
 
 SHOWN = 50  # entries of each list
 
@@ -35,15 +38,20 @@ class MyHome(OwnPage):
         kept = [entry for entry in self._recordings() if entry["share"].stored]
         told = {
             "kept": kept,
+            "closed": sum(entry["share"].erasing for entry in self._recordings()),
             "until": min((entry["share"].until for entry in kept if entry["share"].until), default=None),
             "meetings": self._meetings(),
             "decisions": self._decisions(),
             "recordings": self._recordings(),
             "requests": list(compliance.requests_of(self.person.pk)[:SHOWN]),
-            "urls": {name: self.address(name) for name in ("recordings", "requests")},
+            "urls": {name: self.address(name) for name in ("recordings", "requests")} | self._network(),
             "controller": self.tenant.name,
         }
         return super().get_context_data(**(kwargs | told))
+
+    def _network(self) -> dict[str, str]:
+        """The way to the network test, where the reader has one."""
+        return {"network": self.address("network") if may_test(self.request) else ""}
 
     def _meetings(self) -> list[dict[str, Any]]:
         """Newest first, each with the way in while there is one."""
@@ -54,14 +62,15 @@ class MyHome(OwnPage):
         return [{"meeting": one, "url": reverse(name, args=[*way, one.pk]) if one.state in open_ones else ""} for one in found]
 
     def _decisions(self) -> list[dict[str, Any]]:
-        """Every answer, newest first; `stands` for the one that counts, `url` where it can be changed."""
+        """Every answer, newest first; `stands` for the one that counts, `code` to hold it against the log."""
         found = list(consent.every_decision(person=self.person.pk)[:SHOWN])
         sittings = calls.sittings_by_id({decision.call_id for decision in found})
         seen: set[tuple[Any, Any]] = set()
         told = []
         for decision in found:
             sitting, question = sittings.get(decision.call_id), (decision.purpose_id, decision.call_id)
-            told.append({"decision": decision, "meeting": sitting.meeting if sitting else None, "stands": question not in seen})
+            about = {"meeting": sitting.meeting if sitting else None, "code": receipts.code_of(decision.entry)}
+            told.append({"decision": decision, "stands": question not in seen, **about})
             seen.add(question)
         return told
 

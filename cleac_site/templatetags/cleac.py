@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Literal, TypedDict, get_args
 
 from django import template
 from django.forms import BoundField
+from django.template import Context
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.dateformat import format as date_format
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 register = template.Library()
 
@@ -19,6 +26,28 @@ class Mark(TypedDict):
 
     name: MarkName
     words: str
+
+
+class Area(TypedDict):
+    """One entry of the navigation inside a tenant."""
+
+    words: str
+    url: str
+    current: bool
+
+
+# Route, the ability as templates know it (empty: everybody's), and the words, in the order of the navigation.
+AREAS = [
+    ("tenant_home", "", gettext_lazy("Overview")),
+    ("meetings", "meetings_see", gettext_lazy("Meetings")),
+    ("recordings", "recordings_see", gettext_lazy("Recordings")),
+    ("people", "customers_see", gettext_lazy("People")),
+    ("members", "members_see", gettext_lazy("Members")),
+    ("api_keys", "keys_see", gettext_lazy("API keys")),
+    ("dpo_home", "dpo_see", gettext_lazy("Data protection")),
+    ("requests", "requests_see", gettext_lazy("Requests")),
+    ("own_home", "", gettext_lazy("About me")),
+]
 
 
 class Icon(TypedDict):
@@ -51,10 +80,27 @@ def mark(name: MarkName, words: str = "") -> Mark:
     return {"name": name, "words": words or mark_words(name)}
 
 
+@register.simple_tag(takes_context=True)
+def areas(context: Context) -> list[Area]:
+    """`{% areas as entries %}`: where the reader may go inside the tenant. The area with the longest address above this page is the current one."""
+    path, can = context["request"].path, context["can"]
+    found = [(reverse(name, args=[context["tenant"].slug]), words) for name, ability, words in AREAS if not ability or ability in can]
+    current = max((url for url, _words in found if path.startswith(url)), key=len, default="")
+    return [{"words": str(words), "url": url, "current": url == current} for url, words in found]
+
+
 @register.inclusion_tag("cleac_site/parts/icon.html")
 def icon(name: str, words: str = "", *, large: bool = False) -> Icon:
     """`{% icon "mail" %}` beside a label, or `{% icon "mail" words %}` where the icon stands alone."""
     return {"name": name, "words": words, "large": large}
+
+
+@register.simple_tag
+def moment(at: datetime) -> SafeString:
+    """`{% moment meeting.starts_at %}`: day, time and zone. A page with `moments.js` shows the reader's own zone instead of the service's."""
+    local = timezone.localtime(at)
+    words = f"{date_format(local, 'D j M Y, H:i')} ({date_format(local, 'e')})"
+    return format_html('<time datetime="{}" data-moment>{}</time>', local.isoformat(timespec="seconds"), words)
 
 
 @register.simple_tag

@@ -27,8 +27,10 @@ from django.utils import timezone
 from rich.console import Console
 from rich.table import Table
 
-from calls.media import kernel_filter
+from calls.media import forms, kernel_filter
 from cleac_site.checks import DATABASE_ROLE
+from cleac_site.data_folder import Refused
+from cleac_site.ports import HOST, media_ports
 from tenants import queries
 from tenants.row_security import role_walks_past
 
@@ -139,21 +141,30 @@ def redis_server() -> Iterator[Finding]:
 
 
 def ports() -> Iterator[Finding]:
-    address = urlsplit(settings.CLEAC.public_url)
-    yield port("http port", socket.SOCK_STREAM, 8000 if address.port is None else address.port)
-    yield port("media udp port", socket.SOCK_DGRAM, int(os.environ.get("CLEAC_MEDIA_UDP_PORT", "0")))
-
-
-def port(check: str, kind: socket.SocketKind, number: int) -> Finding:
     """A taken port is no fault: most often it is our own service that has it."""
-    with socket.socket(socket.AF_INET, kind) as probe:
-        if kind == socket.SOCK_STREAM:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    address = urlsplit(settings.CLEAC.public_url)
+    yield http_port(8000 if address.port is None else address.port)
+    try:
+        found = media_ports()
+    except Refused as refusal:
+        yield Finding("media udp port", WARN, f"{refusal}; fine if it is this service that has it")
+        return
+    if not found:
+        yield Finding("media udp port", FAIL, "CLEAC_MEDIA_UDP_PORT is no port")
+        return
+    chosen = os.environ.get("CLEAC_MEDIA_UDP_PORT", "0") != "0"
+    named = ", ".join(str(number) for number in found)
+    yield Finding("media udp port", OK, f"{named} {'is' if len(found) == 1 else 'are'} free" if chosen else f"any free one, now {named}")
+
+
+def http_port(number: int) -> Finding:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", number))
+            probe.bind((HOST, number))
         except OSError as error:
-            return Finding(check, WARN, f"{number}: {error.strerror}; fine if it is this service that has it")
-        return Finding(check, OK, f"{number} is free" if number else f"any free one, now {probe.getsockname()[1]}")
+            return Finding("http port", WARN, f"{number}: {error.strerror}; fine if it is this service that has it")
+        return Finding("http port", OK, f"{number} is free" if number else f"any free one, now {probe.getsockname()[1]}")
 
 
 def storage() -> Iterator[Finding]:
@@ -189,7 +200,12 @@ def file_clock() -> Iterator[Finding]:
 
 
 def native() -> Iterator[Finding]:
-    yield Finding("native media path", OK, "no, pure Python")
+    """Several times as many packets for the same processor time; without it everything works all the same."""
+    reason, wanted = forms.in_the_way(), settings.CLEAC.media_path
+    if not reason:
+        yield Finding("native media path", OK, "present" if wanted != "python" else "present, but CLEAC_MEDIA_PATH is python")
+    else:
+        yield Finding("native media path", FAIL if wanted == "native" else OK if wanted == "python" else WARN, f"no, pure Python: {reason}")
 
 
 def media_filter() -> Iterator[Finding]:
@@ -222,7 +238,7 @@ def mail() -> Iterator[Finding]:
     if settings.EMAIL_BACKEND.endswith("smtp.EmailBackend"):
         yield Finding("mail", OK, f"SMTP, {settings.EMAIL_HOST}:{settings.EMAIL_PORT}")
     else:
-        yield Finding("mail", OK if settings.DEV else FAIL, "printed, nobody receives it; set EMAIL_URL to send")
+        yield Finding("mail", OK, "printed, nobody receives it; set EMAIL_URL to send")
 
 
 CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from datetime import date
 from typing import Any, NoReturn
 
 from django.core.exceptions import ValidationError
@@ -26,6 +27,8 @@ REFUSALS = {
     "name-malformed": "--name is too long or empty",
     "slug-taken": "there is a tenant of this SLUG already",
     "unknown-tenant": "there is no tenant of this SLUG",
+    "ends-in-the-past": "--last-day lies in the past",
+    "ends-too-late": "--last-day is where no calendar goes",
     "too-many-keys": "the tenant has too many keys; revoke one on its page of API keys",
 }
 
@@ -43,6 +46,13 @@ def address(text: str) -> str:
     except ValidationError:
         raise argparse.ArgumentTypeError(f"{text!r} is no e-mail address") from None
     return text.lower()
+
+
+def day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no day like 2027-01-31") from None
 
 
 class Command(BaseCommand):
@@ -75,7 +85,10 @@ class Command(BaseCommand):
         key.add_argument("--tenant", required=True, metavar="SLUG")
         key.add_argument("--name", required=True, help="which program uses it")
         key.add_argument("--scope", required=True, action="append", choices=list(SCOPES), help="what it may do; may be given several times")
-        key.add_argument("--json", action="store_true", help="{tenant, id, name, scopes, api_key}")
+        end = key.add_mutually_exclusive_group()
+        end.add_argument("--last-day", type=day, default=timezone.localdate() + services.KEY_LIFE, metavar="DAY", help="it works through this day")
+        end.add_argument("--no-end", action="store_true", help="it works until somebody revokes it (default: a year)")
+        key.add_argument("--json", action="store_true", help="{tenant, id, name, scopes, last_day, api_key}")
         listing = actions.add_parser("list", help="all tenants")
         listing.add_argument("--json", action="store_true", help="a list of {slug, id, name, created_at, members}")
 
@@ -122,9 +135,11 @@ class Command(BaseCommand):
             raise Refused("unknown-tenant", 409)
         with scope.entered(tenant):
             by, at = Actor.operator("tenant-key"), timezone.now()
-            key, secret = services.issue_api_key(name=options["name"], scopes=options["scope"], by=by, at=at)
+            last_day = None if options["no_end"] else options["last_day"]
+            key, secret = services.issue_api_key(name=options["name"], scopes=options["scope"], last_day=last_day, by=by, at=at)
         if options["json"]:
-            made = {"tenant": tenant.slug, "id": str(key.pk), "name": key.name, "scopes": key.scopes, "api_key": secret}
+            made = {"tenant": tenant.slug, "id": str(key.pk), "name": key.name, "scopes": key.scopes}
+            made |= {"last_day": last_day.isoformat() if last_day else None, "api_key": secret}
             self.stdout.write(json.dumps(made, indent=2))
         else:
             self.stdout.write(secret)

@@ -21,7 +21,7 @@ from cleac_site import backends
 
 ROOT = Path(__file__).resolve().parent.parent.parent.parent
 EXIT = {0: 0, 4: 2}  # pytest's codes that are not plain failure
-SHARED = ("-n", "2", "--dist", "loadscope")  # two processes; `tests.strict` says who runs what
+SHARED = ("-n", "3", "--dist", "loadscope")  # three processes; `tests.strict` says who runs what
 OURS = ("cleac_site", "tenants", "consent", "calls", "recordings", "compliance")
 
 
@@ -93,6 +93,7 @@ def servers(stack: ExitStack, *, fast: bool) -> tuple[dict[str, str], list[str]]
         "CLEAC_TEST_DATABASE_URL": lambda: backends.postgresql(stack),
         "CLEAC_TEST_REDIS_URL": lambda: backends.redis_server(stack),
     }
+    wanted["CC"] = backends.compiler
     if not fast:
         wanted["CLEAC_CHROMIUM"] = backends.chromium
     environment, missing = {}, []
@@ -118,7 +119,8 @@ def environment_of_tests(found: dict[str, str]) -> Iterator[dict[str, str]]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("CLEAC_") or name.startswith("CLEAC_TEST_")}
         for name in ("DATABASE_URL", "REDIS_URL", "EMAIL_URL"):
             kept.pop(name, None)
-        yield {**kept, "CLEAC_NO_BOOTSTRAP": "1", "CLEAC_ENV": "dev", "CLEAC_DATA": data, "TMPDIR": short_folder(data), **found}
+        made = {"CLEAC_DATA": data, "TMPDIR": short_folder(data), **backends.bytecode(Path(data))}
+        yield {**kept, "CLEAC_NO_BOOTSTRAP": "1", "CLEAC_ENV": "dev", **made, **found}
 
 
 def short_folder(data: str) -> str:
