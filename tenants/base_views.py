@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from io import BytesIO
 from typing import Any, ClassVar, TypeVar
 
@@ -31,6 +32,7 @@ from .permissions import Actor
 
 T = TypeVar("T")
 BODY_LIMIT = 64 * 1024  # bytes of an API request
+SECRET_LIMIT = 1024  # bytes of a body that carries a link's secret or a ticket's kind
 PAGE = 100  # entries of one answer
 MOST_OFFSET = 1_000_000
 OFFSET = OpenApiParameter("offset", {"type": "integer", "minimum": 0, "maximum": MOST_OFFSET}, description="How many to skip.")
@@ -94,6 +96,18 @@ def required(value: T | None) -> T:
     if value is None:
         raise Refused("not-found", 404)
     return value
+
+
+def body_of(request: HttpRequest, name: str, limit: int = SECRET_LIMIT) -> str:
+    """One text of a small JSON body; empty for anything else, so that nonsense is answered like a wrong value."""
+    if len(request.body) > limit:
+        return ""
+    try:
+        value = json.loads(request.body)
+    except (ValueError, RecursionError):
+        return ""
+    found = value.get(name) if isinstance(value, dict) else None
+    return found if isinstance(found, str) and found.isascii() else ""
 
 
 class ActorAuthentication(BaseAuthentication):

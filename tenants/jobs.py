@@ -9,14 +9,16 @@ dead and comes back cannot commit. Five tries, then the row is parked and stays 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from functools import partial, wraps
-from typing import Any
+from smtplib import SMTPException
+from typing import Any, TypeVar
 from uuid import UUID
 
 from celery import current_app, shared_task
 from celery.exceptions import SoftTimeLimitExceeded
+from django.core.mail import EmailMessage
 from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
@@ -30,11 +32,24 @@ TRIES = 5
 CLAIM = timedelta(minutes=6)  # longer than the hard time limit of a job
 PAUSE = timedelta(seconds=15)  # doubled with each try that failed
 
+T = TypeVar("T")
 logger = logging.getLogger(__name__)
+
+
+class MailNotSentError(RuntimeError):
+    """The mail server did not take a mail. It says by its kind what was wrong: a server's own words repeat the address."""
 
 
 class LostClaimError(RuntimeError):
     """Another process took the row over while this one worked; what this one did is rolled back."""
+
+
+def send(mail: EmailMessage) -> None:
+    """Hand a mail to the mail server. Raises MailNotSentError."""
+    try:
+        mail.send()
+    except (SMTPException, OSError) as error:
+        raise MailNotSentError(type(error).__name__) from None
 
 
 def actor(name: str) -> Actor:
@@ -55,6 +70,11 @@ def later(task_name: str, *, due_at: datetime | None = None, **ids: UUID | str) 
     return row
 
 
+def is_promised(task_name: str, **ids: UUID | str) -> bool:
+    """Is this very task promised to the current tenant, and neither done nor given up? Whoever promises again and again asks first."""
+    return queries.promised(scope.current(), task_name, {name: str(value) for name, value in ids.items()})
+
+
 def wake(row: OutboxRow) -> None:
     """Tell a job process about a row. Without a broker the row simply waits for the sweep."""
     message = {**row.arguments, "tenant_id": str(row.tenant_id), "row_id": str(row.pk)}
@@ -64,8 +84,12 @@ def wake(row: OutboxRow) -> None:
         logger.warning("no broker: %s waits for the sweep", row.task)
 
 
-def tenant_task(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Make a job of a keyword-only function: `tenant_id` opens the scope, `row_id` names the promise, the rest are its ids."""
+def tenant_task(name: str, *, in_steps: bool = False) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Make a job of a keyword-only function: `tenant_id` opens the scope, `row_id` names the promise, the rest are its ids.
+
+    It runs in one transaction with the end of the promise. `in_steps` is for work that takes long, and holds no lock meanwhile: it runs
+    in none, is given `tenant`, opens a scope for each step itself, and each step finds out by the rows whether it is still its turn.
+    """
 
     def decorate(work: Callable[..., None]) -> Callable[..., None]:
         @shared_task(name=name)
@@ -74,11 +98,13 @@ def tenant_task(name: str) -> Callable[[Callable[..., None]], Callable[..., None
             tenant = queries.tenant(UUID(tenant_id))
             if tenant is None:
                 return
+            before, within = (partial(work, tenant=tenant, **ids), _nothing) if in_steps else (_nothing, partial(work, **ids))
             if row_id is None:
+                before()
                 with scope.entered(tenant):
-                    work(**ids)
+                    within()
             else:
-                _keep_promise(tenant, row_id, partial(work, **ids))
+                _keep_promise(tenant, row_id, before, within)
 
         return run
 
@@ -99,14 +125,36 @@ def for_each_tenant(what: str, work: Callable[[Tenant], object]) -> None:
             logger.exception("%s failed for %s; it is tried again", what, tenant.slug)
 
 
-def _keep_promise(tenant: Tenant, row_id: str, work: Callable[[], None]) -> None:
-    """Claim, work and mark done; nothing when somebody else has it or it is done already."""
+def for_each(tenant: Tenant, what: str, look: Callable[[], Iterable[T]], work: Callable[[T], object]) -> None:
+    """Do `work` with everything that `look` finds, each in a scope and transaction of its own: what it locks is free before the next begins.
+
+    One that breaks is told in the service's own log and tried again at the next time; it keeps no other from its turn.
+    """
+    with scope.entered(tenant):
+        found = list(look())
+    for one in found:
+        try:
+            with scope.entered(tenant):
+                work(one)
+        except SoftTimeLimitExceeded:  # the time of the whole job is over
+            raise
+        except Exception:
+            logger.exception("a part of %s failed for %s; it is tried again", what, tenant.slug)
+
+
+def _nothing() -> None:
+    """What is left to do in a transaction for work that has its own."""
+
+
+def _keep_promise(tenant: Tenant, row_id: str, before: Callable[[], None], within: Callable[[], None]) -> None:
+    """Claim, work and mark done, `within` in one transaction with that; nothing when somebody else has it or it is done already."""
     tried = _claimed(row_id)
     if tried is None:
         return
     try:
+        before()
         with scope.entered(tenant):
-            work()
+            within()
             if not queries.work(row_id).filter(tries=tried, done_at=None).update(done_at=timezone.now()):
                 raise LostClaimError(row_id)
     except Exception:

@@ -7,12 +7,14 @@ Every other model of Cleac carries its tenant and raises when queried without on
 from __future__ import annotations
 
 import uuid
+from datetime import date, timedelta
 from typing import Any, ClassVar
 
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Lower
+from django.utils.timezone import localdate
 from django.utils.translation import gettext_lazy as _
 from django_scopes import ScopedManager
 
@@ -112,7 +114,10 @@ class Membership(models.Model):
 
 
 class ApiKey(models.Model):
-    """A tenant's key for the REST API. Only the SHA-256 of its 256-bit secret is stored, and `prefix`, by which people tell keys apart."""
+    """A tenant's key for the REST API. Only the SHA-256 of its 256-bit secret is stored, and `prefix`, by which people tell keys apart.
+
+    From `expires_at` on it opens nothing; without one it works until it is revoked.
+    """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="api_keys")
@@ -125,12 +130,18 @@ class ApiKey(models.Model):
     revoked_at = models.DateTimeField(null=True, blank=True)
     last_used_on = models.DateField(null=True, blank=True)
 
+    @property
+    def last_day(self) -> date | None:
+        """The last day, in the service's zone, on which the key works at some time; None for a key without an end."""
+        return localdate(self.expires_at - timedelta(microseconds=1)) if self.expires_at else None
+
 
 class LinkSecret(models.Model):
     """A personal link's secret: 128 random bits, kept as SHA-256 only. Read before any tenant is known, so it has no scope."""
 
     class Kind(models.TextChoices):
         INVITATION = "invitation", _("Invitation")
+        STAFF = "staff", _("Invitation of staff")
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="+")
@@ -144,6 +155,28 @@ class LinkSecret(models.Model):
     stolen = models.BooleanField(default=False)
 
 
+class StaffInvitation(TenantModel):
+    """A role that is offered to an address. Open until it is accepted or revoked or its time is over; `tenants.invitations` changes it.
+
+    `asked_at` is when a mail was last promised, `sent_at` when one was last handed to the mail server.
+    """
+
+    person = models.ForeignKey(Person, on_delete=models.PROTECT, related_name="staff_invitations")
+    role = models.CharField(max_length=8, choices=Membership.Role)
+    created_at = models.DateTimeField()
+    asked_at = models.DateTimeField()
+    sent_at = models.DateTimeField(null=True, blank=True)
+    expires_at = models.DateTimeField()
+    accepted_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["person"], condition=Q(accepted_at=None, revoked_at=None), name="one_open_staff_invitation"),
+            models.CheckConstraint(condition=Q(accepted_at=None) | Q(revoked_at=None), name="accepted_or_revoked"),
+        ]
+
+
 class GuestSession(models.Model):
     """A browser that showed a personal link. Names its tenant and person; has no scope for the same reason."""
 
@@ -155,6 +188,14 @@ class GuestSession(models.Model):
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField()
     ended_at = models.DateTimeField(null=True, blank=True)
+
+
+class SignInFailures(models.Model):
+    """Wrong passwords for one account from one client, both only as a keyed hash. Belongs to no tenant: nobody is known yet."""
+
+    key = models.BinaryField(max_length=32, primary_key=True)
+    times = models.PositiveSmallIntegerField(default=0)
+    until = models.DateTimeField(db_index=True)
 
 
 class OutboxRow(models.Model):

@@ -27,6 +27,7 @@ PLACE = Field(Data.ACTIVITY, Purpose.SIGN_IN, Retention.ACCOUNT, Export.INCLUDE,
 API_SECRET = Field(Data.NONE, Purpose.SECURITY, Retention.TENANT)
 LINK = Field(Data.ACTIVITY, Purpose.MEETINGS, Retention.INVITATION, Export.INCLUDE, Erase.DELETE)
 LINK_SECRET = Field(Data.CREDENTIAL, Purpose.MEETINGS, Retention.INVITATION, Export.OMIT, Erase.DELETE)
+OFFER = Field(Data.ACTIVITY, Purpose.SIGN_IN, Retention.INVITATION, Export.INCLUDE, Erase.DELETE)
 VISIT = Field(Data.ACTIVITY, Purpose.SIGN_IN, Retention.SESSION, Export.INCLUDE, Erase.DELETE)
 VISIT_SECRET = Field(Data.CREDENTIAL, Purpose.SIGN_IN, Retention.SESSION, Export.OMIT, Erase.DELETE)
 WORK = Field(Data.NONE, Purpose.OPERATION, Retention.LOGS)  # ids of rows; whose they are is said by those rows
@@ -69,6 +70,27 @@ def keep_membership(person: Model, at: datetime) -> Line:
     return Line("tenants.Membership", Outcome.KEPT, rows, "member") if rows else Line("tenants.Membership", Outcome.DONE, 0)
 
 
+def export_addresses(person: Model) -> Iterator[dict[str, Any]]:
+    """The addresses by which the account is reached."""
+    assert isinstance(person, Person)
+    for address in queries.addresses_of_person(person):
+        yield {"email": address.email, "verified": address.verified, "primary": address.primary}
+
+
+def keep_addresses(person: Model, at: datetime) -> Line:
+    """As with the account that they belong to."""
+    assert isinstance(person, Person)
+    rows = queries.addresses_of_person(person).count()
+    return Line("account.EmailAddress", Outcome.KEPT, rows, "member") if rows else Line("account.EmailAddress", Outcome.DONE, 0)
+
+
+def keep_sign_ins(person: Model, at: datetime) -> Line:
+    """A browser session says which account it belongs to, sealed in its own data; it goes by itself within hours, or when the membership ends."""
+    assert isinstance(person, Person)
+    staff = queries.memberships_of_person(person).exists()
+    return Line("sessions.Session", Outcome.KEPT, 0, "member") if staff else Line("sessions.Session", Outcome.DONE, 0)
+
+
 def keep_account(person: Model, at: datetime) -> Line:
     """As with the membership: the account belongs to the work, and may serve several tenants."""
     assert isinstance(person, Person)
@@ -108,6 +130,21 @@ def erase_guest_sessions(person: Model, at: datetime) -> Line:
     return Line("tenants.GuestSession", Outcome.DONE, rows)
 
 
+def export_staff_invitations(person: Model) -> Iterator[dict[str, Any]]:
+    """Which roles the person was offered, and what became of it."""
+    assert isinstance(person, Person)
+    for one in queries.staff_invitations_of(person):
+        times = {name: getattr(one, name) for name in ("created_at", "sent_at", "expires_at", "accepted_at", "revoked_at")}
+        yield {"role": one.role, **times}
+
+
+def erase_staff_invitations(person: Model, at: datetime) -> Line:
+    """Delete what the person was offered; nobody can accept it any more."""
+    assert isinstance(person, Person)
+    rows = queries.staff_invitations_of(person).delete()[0]
+    return Line("tenants.StaffInvitation", Outcome.DONE, rows)
+
+
 declare("tenants.Tenant", fields("id slug name contact_email created_at", FRAME))
 declare(
     "tenants.Person",
@@ -135,13 +172,37 @@ declare(
     erase=erase_links,
 )
 declare(
+    "tenants.StaffInvitation",
+    fields("id tenant", FRAME) | fields("person role created_at asked_at sent_at expires_at accepted_at revoked_at", OFFER),
+    export=export_staff_invitations,
+    erase=erase_staff_invitations,
+)
+declare(
     "tenants.GuestSession",
     fields("id tenant", FRAME) | fields("person link created_at expires_at ended_at", VISIT) | fields("token_hash", VISIT_SECRET),
     export=export_guest_sessions,
     erase=erase_guest_sessions,
 )
 declare("tenants.OutboxRow", fields("id tenant task arguments due_at tries done_at parked_at", WORK))
+declare("tenants.SignInFailures", fields("key times until", Field(Data.NONE, Purpose.SECURITY, Retention.SESSION)))
 SEALED_TENANT = Field(Data.NONE, Purpose.RECORDING, Retention.TENANT, erase=Erase.DESTROY_KEY)
 SEALED_DATA = Field(Data.NONE, Purpose.RECORDING, Retention.RECORDING, erase=Erase.DESTROY_KEY)
 declare("tenants.TenantKey", fields("tenant_id wrapped created_at", SEALED_TENANT))
 declare("tenants.SealedKey", fields("id tenant_id holder sealed created_at", SEALED_DATA))
+
+# Tables that libraries made
+declare(
+    "account.EmailAddress",
+    fields("id verified primary", ACCOUNT) | fields("user", POINTER) | fields("email", LOGIN),
+    export=export_addresses,
+    erase=keep_addresses,
+)
+declare("account.EmailConfirmation", fields("id email_address created sent key", WORK))  # never written: confirmations are signed, not stored
+declare("sessions.Session", fields("session_key session_data", VISIT_SECRET) | fields("expire_date", FRAME), erase=keep_sign_ins)
+for _model, _fields in (
+    ("auth.Permission", "id name content_type codename"),
+    ("auth.Group", "id name permissions"),
+    ("contenttypes.ContentType", "id app_label model"),
+    ("sites.Site", "id domain name"),
+):
+    declare(_model, fields(_fields, FRAME))

@@ -7,9 +7,11 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from django.db.models import Count, F, Max, Min, Q, QuerySet
+from allauth.account.models import EmailAddress
+from django.db.models import Case, Count, Max, Min, Q, QuerySet, When
+from django.db.models.functions import Now
 
-from .models import ApiKey, GuestSession, LinkSecret, Membership, OutboxRow, Person, Tenant, TenantKey, User
+from .models import ApiKey, GuestSession, LinkSecret, Membership, OutboxRow, Person, SignInFailures, StaffInvitation, Tenant, TenantKey, User
 
 
 def people(tenant_id: UUID) -> QuerySet[Person]:
@@ -51,6 +53,11 @@ def user_by_address(email: str) -> User | None:
     return User.objects.filter(email__iexact=email).first()
 
 
+def account(user_id: UUID) -> QuerySet[User]:
+    """One account that can sign in, as a set."""
+    return User.objects.filter(pk=user_id, is_active=True)
+
+
 def membership(membership_id: UUID | str) -> Membership | None:
     """With its tenant, user and person, or None. Inside the tenant's scope, which the person needs."""
     return Membership.objects.select_related("tenant", "user", "person").filter(pk=membership_id).first()
@@ -73,7 +80,54 @@ def members_of(tenant: Tenant) -> QuerySet[Membership]:
 
 def api_keys_of(tenant: Tenant) -> QuerySet[ApiKey]:
     """Every key of a tenant: those that open something first, then newest first."""
-    return ApiKey.objects.filter(tenant=tenant).order_by(F("revoked_at").asc(nulls_first=True), "-created_at")
+    over = Case(When(Q(revoked_at__isnull=False) | Q(expires_at__lte=Now()), then=1), default=0)
+    return ApiKey.objects.filter(tenant=tenant).order_by(over, "-created_at")
+
+
+def api_keys_alive_at(tenant: Tenant, at: datetime) -> QuerySet[ApiKey]:
+    """The tenant's keys that open something at this time."""
+    return ApiKey.objects.filter(Q(expires_at=None) | Q(expires_at__gt=at), tenant=tenant, revoked_at=None)
+
+
+def members_at(tenant: Tenant, address: str) -> QuerySet[Membership]:
+    """Members of a tenant who are reached at this address, as account or as person. Inside its scope."""
+    reached = Q(user__email__iexact=address) | Q(person__email__iexact=address) | Q(user__in=_who_proved(address))
+    return Membership.objects.filter(reached, tenant=tenant)
+
+
+def proves(user: User, address: str) -> bool:
+    """Has this account shown that the address is its own?"""
+    return bool(address) and _who_proved(address).filter(pk=user.pk).exists()
+
+
+def _who_proved(address: str) -> QuerySet[User]:
+    return User.objects.filter(pk__in=EmailAddress.objects.filter(email__iexact=address, verified=True).values("user"))
+
+
+def staff_invitations() -> QuerySet[StaffInvitation]:
+    """Every invitation of staff of the current tenant, with its person."""
+    found: QuerySet[StaffInvitation] = StaffInvitation.objects.select_related("person", "tenant")
+    return found
+
+
+def open_staff_invitations() -> QuerySet[StaffInvitation]:
+    """Those that were neither accepted nor taken back, the expired ones included, oldest first."""
+    return staff_invitations().filter(accepted_at=None, revoked_at=None).order_by("created_at", "pk")
+
+
+def staff_invitation(invitation_id: UUID | str) -> StaffInvitation | None:
+    """One of the current tenant, with its person, or None."""
+    return staff_invitations().filter(pk=invitation_id).first()
+
+
+def staff_invitations_of(person: Person) -> QuerySet[StaffInvitation]:
+    return staff_invitations().filter(person=person).order_by("created_at")
+
+
+def staff_invitations_over(before: datetime) -> QuerySet[StaffInvitation]:
+    """Those that ended before then: accepted, taken back or expired."""
+    ended = Q(accepted_at__lt=before) | Q(revoked_at__lt=before) | Q(accepted_at=None, revoked_at=None, expires_at__lt=before)
+    return staff_invitations().filter(ended)
 
 
 def membership_in(tenant: Tenant, user: User) -> Membership | None:
@@ -105,6 +159,11 @@ def person(person_id: UUID | str) -> Person | None:
     return found
 
 
+def lock_person(person_id: UUID | str) -> None:
+    """Let nobody else change somebody of the current tenant, or answer for them, until the commit."""
+    list(Person.objects.select_for_update(no_key=True).filter(pk=person_id).values_list("pk"))
+
+
 def person_by_address(email: str) -> Person | None:
     """Whoever of the current tenant has this address, or None."""
     found: Person | None = Person.objects.filter(email__iexact=email, erased_at=None).first()
@@ -114,6 +173,11 @@ def person_by_address(email: str) -> Person | None:
 def link_by_hash(secret_hash: bytes) -> LinkSecret | None:
     """The personal link whose secret has this SHA-256, whatever its state, or None."""
     return LinkSecret.objects.select_related("tenant").filter(secret_hash=secret_hash).first()
+
+
+def link(link_id: str) -> LinkSecret | None:
+    """A personal link by its id, with its tenant, or None."""
+    return LinkSecret.objects.select_related("tenant").filter(pk=link_id).first()
 
 
 def links_to(subject_id: UUID) -> QuerySet[LinkSecret]:
@@ -137,6 +201,21 @@ def links_of_person(person: Person) -> QuerySet[LinkSecret]:
 
 def guest_sessions_of_person(person: Person) -> QuerySet[GuestSession]:
     return GuestSession.objects.filter(person=person).order_by("created_at")
+
+
+def addresses_of_person(person: Person) -> QuerySet[EmailAddress]:
+    found: QuerySet[EmailAddress] = EmailAddress.objects.filter(user__in=memberships_of_person(person).values("user")).order_by("pk")
+    return found
+
+
+def sign_in_failures(key: bytes, now: datetime) -> int:
+    """How many wrong passwords count at this moment."""
+    return SignInFailures.objects.filter(pk=key, until__gt=now).values_list("times", flat=True).first() or 0
+
+
+def promised(tenant: Tenant, task: str, arguments: dict[str, str]) -> bool:
+    """Is there a promise of this task with these arguments that is neither done nor parked?"""
+    return OutboxRow.objects.filter(tenant=tenant, task=task, arguments=arguments, done_at=None, parked_at=None).exists()
 
 
 def work(row_id: UUID | str) -> QuerySet[OutboxRow]:

@@ -8,19 +8,20 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from uuid import UUID
 
 from allauth.account.models import EmailAddress
 from django.contrib.sessions.models import Session
 from django.db import transaction
+from django.utils import timezone
 
 from compliance import log
 
 from . import jobs, queries, scope
 from .credentials import hashed, new_key, prefix_of
 from .errors import Refused
-from .models import ApiKey, GuestSession, LinkSecret, Membership, OutboxRow, Person, Tenant, User
+from .models import ApiKey, GuestSession, LinkSecret, Membership, OutboxRow, Person, SignInFailures, Tenant, User
 from .permissions import SCOPES, Actor, scopes_within
 from .signals import send_access_changed
 
@@ -30,6 +31,7 @@ GUEST_SESSION = timedelta(hours=24)
 SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
 NAME_LENGTH = 120
 KEY_NAME_LENGTH = 80
+KEY_LIFE = timedelta(days=365)  # what is offered where somebody makes a key
 MOST_KEYS = 50  # of one tenant that open something
 
 
@@ -137,15 +139,22 @@ def forget_links(*, subject_id: UUID) -> int:
     return LinkSecret.objects.filter(tenant=scope.current(), subject_id=subject_id).delete()[0]
 
 
+def forget_old_links(*, person: Person, made_before: datetime) -> int:
+    """Delete every link of the person that was made until then, with the sessions that it opened; how many links. What they hold open closes."""
+    gone = queries.links_of_person(person).filter(created_at__lte=made_before).delete()[1]
+    send_access_changed(tenant_id=person.tenant_id, person_id=person.pk)
+    return gone.get("tenants.LinkSecret", 0)
+
+
 def open_guest_session(*, secret: str, at: datetime) -> tuple[GuestSession, str]:
     """A browser session for the holder of a personal link, and its token. Entry: `guest_session.opened`.
 
     A revoked or expired link opens a session too: its holder is told the link's state and keeps what is the holder's own.
-    Raises Refused("unknown-link", 404) for every other secret, malformed, guessed, reported stolen or of somebody erased,
+    Raises Refused("unknown-link", 404) for every other secret, malformed, guessed, reported stolen, of somebody erased or of another kind,
     after the same work: one hash and one query.
     """
     link = queries.link_by_hash(hashed(secret))
-    if link is None or link.stolen:
+    if link is None or link.stolen or link.kind != LinkSecret.Kind.INVITATION:
         raise Refused("unknown-link", 404)
     with scope.entered(link.tenant):
         person = queries.person(link.person_id)
@@ -228,6 +237,11 @@ def _locked_owners(tenant_id: UUID) -> set[UUID]:
     return {owner.pk for owner in queries.owners_of(tenant_id).select_for_update(no_key=True).order_by("pk")}
 
 
+def only_an_owner(*, by: Actor, tenant_id: UUID) -> None:
+    """What only an owner may do to the place of an owner. Locks the tenant's owners until the commit. Raises Refused("owners-only", 403)."""
+    _only_an_owner(by, _locked_owners(tenant_id))
+
+
 def _only_an_owner(by: Actor, owners: set[UUID]) -> None:
     """Operators and our own jobs pass as well. Raises Refused("owners-only", 403)."""
     person_of_an_owner = by.kind == "person" and Membership.objects.filter(pk__in=owners, person=UUID(by.id)).exists()
@@ -236,11 +250,13 @@ def _only_an_owner(by: Actor, owners: set[UUID]) -> None:
 
 
 @transaction.atomic
-def issue_api_key(*, name: str, scopes: Iterable[str], by: Actor, at: datetime) -> tuple[ApiKey, str]:
+def issue_api_key(*, name: str, scopes: Iterable[str], last_day: date | None, by: Actor, at: datetime) -> tuple[ApiKey, str]:
     """A key of the current tenant for the REST API, and its secret, which is kept nowhere. Entry: `api_key.issued`.
 
-    Raises Refused: "name-malformed" (1 to 80 characters), "scopes-missing", "unknown-scope", "too-many-keys" 409, and "scope-beyond-role" 403
-    for a person who would give a key more than the own role may.
+    It works through `last_day` (in the service's zone), or with None until it is revoked.
+
+    Raises Refused: "name-malformed" (1 to 80 characters), "scopes-missing", "unknown-scope", "ends-in-the-past", "ends-too-late" (where the
+    calendar ends), "too-many-keys" 409, and "scope-beyond-role" 403 for a person who would give a key more than the own role may.
     """
     name, asked, tenant = " ".join(name.split()), list(dict.fromkeys(scopes)), scope.current()
     if not 0 < len(name) <= KEY_NAME_LENGTH:
@@ -251,12 +267,25 @@ def issue_api_key(*, name: str, scopes: Iterable[str], by: Actor, at: datetime) 
         raise Refused("unknown-scope")
     if by.kind not in ("operator", "job") and not set(asked) <= set(scopes_within(_roles_of(by))):
         raise Refused("scope-beyond-role", 403)
-    if queries.api_keys_of(tenant).filter(revoked_at=None).count() >= MOST_KEYS:
+    expires_at = _end_of(last_day) if last_day else None
+    if expires_at is not None and expires_at <= at:
+        raise Refused("ends-in-the-past")
+    if queries.api_keys_alive_at(tenant, at).count() >= MOST_KEYS:
         raise Refused("too-many-keys", 409, limit=MOST_KEYS)
     secret = new_key()
-    key = ApiKey.objects.create(tenant=tenant, name=name, prefix=prefix_of(secret), secret_hash=hashed(secret), scopes=asked)
-    log.record("api_key.issued", on=key, by=by, at=at, scopes=asked)
+    shown = {"name": name, "prefix": prefix_of(secret), "scopes": asked, "expires_at": expires_at}
+    key = ApiKey.objects.create(tenant=tenant, secret_hash=hashed(secret), **shown)
+    end = {"last_day": last_day.isoformat()} if last_day else {}
+    log.record("api_key.issued", on=key, by=by, at=at, scopes=asked, **end)
     return key, secret
+
+
+def _end_of(day: date) -> datetime:
+    """The first moment after a day of the service's zone."""
+    try:
+        return timezone.make_aware(datetime.combine(day + timedelta(days=1), time.min))
+    except OverflowError:
+        raise Refused("ends-too-late") from None
 
 
 def _roles_of(by: Actor) -> set[str]:
@@ -291,6 +320,21 @@ def end_sessions_of(*, user: User, by: Actor, at: datetime) -> int:
 def forget_guest_sessions(*, before: datetime) -> int:
     """Delete guest sessions whose time was over before then; returns how many."""
     return GuestSession.objects.filter(expires_at__lt=before).delete()[0]
+
+
+@transaction.atomic
+def count_sign_in_failure(*, key: bytes, at: datetime, lasts: timedelta) -> int:
+    """One more wrong password; returns how many there were, each within so long after the one before it."""
+    row, _made = SignInFailures.objects.select_for_update().get_or_create(pk=key, defaults={"until": at})
+    row.times = row.times + 1 if row.until > at else 1
+    row.until = at + lasts
+    row.save(update_fields=["times", "until"])
+    return int(row.times)
+
+
+def forget_sign_in_failures(*, before: datetime) -> int:
+    """Delete counts of wrong passwords whose time was over before then; returns how many."""
+    return SignInFailures.objects.filter(until__lt=before).delete()[0]
 
 
 def forget_kept_promises(*, before: datetime) -> int:

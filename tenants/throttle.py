@@ -2,7 +2,8 @@
 
 What must never happen here: an address is kept, or somebody in front of our proxies chooses the address that is counted. The key
 is a keyed hash that dies with the window after its own; of `X-Forwarded-For` only the entry that our own outermost proxy wrote is believed.
-A limit slows guessing down and is never the lock itself: when Redis does not answer, nobody is turned away for that.
+A limit slows guessing down and is never the lock itself: when Redis does not answer, nobody is turned away for that. One that hangs is waited
+for by one request, and then asked by none for some seconds.
 """
 
 from __future__ import annotations
@@ -18,12 +19,16 @@ from django.core.cache import cache
 from django.http import HttpRequest
 from django.utils.crypto import salted_hmac
 from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as HangsError
 
 SALT = "cleac.throttle"
 NO_ADDRESS = "0.0.0.0"  # noqa: S104 - reason: nothing is bound; it stands for a connection that has no address (RFC 1122)
 HOUSEHOLD = 64  # leading bits of an IPv6 address that one customer of a network has (RFC 6177): the rest changes at will
 
+SILENCE = 5.0  # seconds for which a Redis that hung is not asked
+
 logger = logging.getLogger(__name__)
+_hung: dict[str, float] = {}  # the cache's address -> when (time.monotonic) it last let somebody wait in vain
 
 
 def address_of(request: HttpRequest) -> str:
@@ -47,6 +52,11 @@ def _parsed(text: str) -> str:
         return ""
     mapped = found.ipv4_mapped if isinstance(found, IPv6Address) else None
     return str(mapped or found)
+
+
+def client_of(request: HttpRequest) -> str:
+    """What counts as one client of ours: its address, or the network of an IPv6 one."""
+    return _household(address_of(request))
 
 
 def _household(address: str) -> str:
@@ -77,7 +87,9 @@ class Limit:
     def take(self, request: HttpRequest) -> Taken:
         """Count this try; one beyond the limit is turned away and does not count, so nobody's wait grows by trying again."""
         number, elapsed = divmod(time.time(), self.seconds)
-        client = salted_hmac(SALT, _household(address_of(request)), algorithm="sha256").hexdigest()
+        if _hangs():
+            return Taken(0)
+        client = salted_hmac(SALT, client_of(request), algorithm="sha256").hexdigest()
         # The window stands in the key: a counter that outlived its time would otherwise shut somebody out for ever.
         key, older = (f"throttle:{self.name}:{int(number) - back}:{client}" for back in (0, 1))
         try:
@@ -87,6 +99,8 @@ class Limit:
         except ValueError:  # the counter was cleared between the two
             return Taken(0)
         except (RedisError, OSError) as error:
+            if isinstance(error, TimeoutError | HangsError):
+                _hung[_address()] = time.monotonic()
             logger.warning("limit %s is not counted: %s", self.name, type(error).__name__)
             return Taken(0)
         if taken + before * (1 - elapsed / self.seconds) <= self.times:
@@ -106,3 +120,17 @@ class Limit:
             cache.decr(taken.key)
         except (ValueError, RedisError, OSError) as error:
             logger.debug("limit %s has nothing to give back: %s", self.name, type(error).__name__)
+
+
+def _address() -> str:
+    return str(settings.CACHES["default"].get("LOCATION", ""))
+
+
+def _hangs() -> bool:
+    """Did somebody wait in vain for this Redis a moment ago?"""
+    at = _hung.get(_address())
+    return at is not None and time.monotonic() - at < SILENCE
+
+
+WRONG_LINKS = Limit("wrong-links", times=30, seconds=600)  # from one address, of whatever kind; links that open something do not count
+WRONG_RECEIPTS = Limit("wrong-receipts", times=30, seconds=600)  # of codes that are in no log; those that are do not count

@@ -15,19 +15,21 @@ from django.utils import timezone
 
 from ..errors import Refused
 from ..models import SealedKey, TenantKey
-from . import wrapping
+from . import store, wrapping
 
 
 def seal(*, tenant_id: UUID, key: bytes, context: bytes, holder: str) -> UUID:
     """Store a data key sealed to its tenant and claim; returns the id to name it by. The tenant's key is made on first use.
 
     `holder` is the kind of row that will name it ("artefact"): whoever sweeps that kind destroys keys that no such row names.
-    Raises `Refused("keys-locked", 503)` when the master key is not the one that the tenant's key was wrapped with.
+    Raises `Refused("keys-locked", 503)` when the master key is not the one that the tenant's key was wrapped with, and
+    `Refused("keys-away", 503)` when the store does not answer.
     """
     row_id = uuid.uuid4()
-    tenant_key = _tenant_key(tenant_id)
-    sealed = wrapping.seal_data_key(tenant_key, key, tenant_id=tenant_id, row_id=row_id, context=context)
-    SealedKey.objects.create(id=row_id, tenant_id=tenant_id, holder=holder, sealed=sealed, created_at=timezone.now())
+    with store.asked():
+        tenant_key = _tenant_key(tenant_id)
+        sealed = wrapping.seal_data_key(tenant_key, key, tenant_id=tenant_id, row_id=row_id, context=context)
+        SealedKey.objects.create(id=row_id, tenant_id=tenant_id, holder=holder, sealed=sealed, created_at=timezone.now())
     return row_id
 
 
