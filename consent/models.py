@@ -30,6 +30,10 @@ class Appended(models.QuerySet[Any]):
         """Always raises AppendOnlyError."""
         raise AppendOnlyError("notices and decisions are never deleted by the ORM")
 
+    def forget(self) -> int:
+        """Delete the rows, because their time is over; returns how many. Only `consent.services.forget_answers` may call it."""
+        return int(super().delete()[0])
+
     def bulk_create(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Always raises AppendOnlyError: it could overwrite, and would pass by `save`."""
         raise AppendOnlyError("notices and decisions are appended through consent.services")

@@ -17,7 +17,7 @@ from compliance import log
 from compliance.registry import Data, Erase, Export, Field, Line, Outcome, Purpose, Retention, declare, fields
 from tenants.models import Person
 
-from . import queries
+from . import queries, receipts
 
 CLAIMS = "gdpr-17-3-e"  # establishment, exercise or defence of legal claims
 
@@ -66,6 +66,7 @@ def export_decisions(person: Model) -> Iterator[dict[str, Any]]:
             "digest": decision.notice.digest,
             "entry_index": decision.entry.index,
             "entry_hash": log.entry_hash(decision.entry).hex(),
+            "receipt": receipts.code_of(decision.entry),
         }
 
 

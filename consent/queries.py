@@ -100,10 +100,12 @@ def every_decision(*, call: UUID | None = None, person: UUID | None = None, purp
     return found.order_by("-decided_at", "pk")
 
 
-def last_answers(person_ids: Iterable[UUID]) -> dict[UUID, list[Decision]]:
-    """Person -> their newest answer to each purpose, in whatever sitting, in the order of the catalogue."""
+def last_answers(person_ids: Iterable[UUID], call_ids: Iterable[UUID] | None = None) -> dict[UUID, list[Decision]]:
+    """Person -> their newest answer to each purpose, in whatever sitting or in one of these, in the order of the catalogue."""
     newest: dict[tuple[UUID, UUID], Decision] = {}
-    for answer in _decisions().filter(person__in=list(person_ids)).order_by("decided_at", "sequence"):
+    given = _decisions().filter(person__in=list(person_ids))
+    given = given if call_ids is None else given.filter(call_id__in=call_ids)
+    for answer in given.order_by("decided_at", "sequence"):
         newest[answer.person_id, answer.purpose_id] = answer
     found: dict[UUID, list[Decision]] = {}
     for (person_id, _purpose), answer in newest.items():

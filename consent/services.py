@@ -17,7 +17,7 @@ from uuid import UUID
 import rfc8785
 from django.db import transaction
 
-from compliance import log
+from compliance import holds, log
 from tenants import scope
 from tenants.errors import Refused
 from tenants.models import Person, Tenant
@@ -107,9 +107,10 @@ def decide(
     A no after a yes is a withdrawal; it, and a no said again, never fail for a notice that has changed meanwhile: they
     then refer to the notice of the decision before. After the commit of a new decision `signals.decided` is sent.
 
-    Staff (`by`) may write down a withdrawal that came by letter; everything else is the person's own.
+    Staff (`by`), and the tenant's programs and jobs, may write down a withdrawal that came by letter; everything else is the person's own.
+    While an erasure is asked for nobody says yes: what was captured under it would be erased, too.
 
-    Raises Refused: "only-the-person-decides" 403; "unknown-person", "unknown-purpose", "unknown-notice" 404;
+    Raises Refused: "only-the-person-decides" 403; "being-erased" 409; "unknown-person", "unknown-purpose", "unknown-notice" 404;
     "notice-not-served" 409; "notice-changed" 409; "nothing-to-withdraw" 409 (by letter). TypeError unless `granted` is a bool.
     """
     if not isinstance(granted, bool):
@@ -117,6 +118,9 @@ def decide(
     call_id, method = UUID(str(call_id)), Decision.Method(method)
     _check_actor(person, granted, by, method)
     _lock(person)
+    being_erased = holds.is_to_be_erased(person.pk)  # asked whatever the answer: yes and no take the same steps
+    if granted and being_erased:
+        raise Refused("being-erased", 409)
     asked, now = queries.purpose_and_time(purpose)
     before = queries.newest(person, asked, call_id)
     if method == Decision.Method.LETTER:
@@ -131,6 +135,18 @@ def decide(
     decision.granted, decision.method, decision.decided_at = granted, method, now
     decision.sequence = before.sequence + 1 if before else 1
     return _append(decision, before, by)
+
+
+def withdraw_all(*, person: Person, call_id: UUID | str, by: Actor, at: datetime) -> int:
+    """Every yes of the person in this call becomes a no, because what was captured under it is to be erased; how many there were.
+
+    In the caller's transaction. By the person's own hand it is a withdrawal from the personal link, by any other one by letter. Raises as `decide`.
+    """
+    method = Decision.Method.LINK if by == Actor.person(person) else Decision.Method.LETTER
+    agreed = [key for key, answer in queries.answers(person, call_id).items() if answer.granted]
+    for key in agreed:
+        decide(call_id=call_id, person=person, purpose=key, granted=False, by=by, at=at, method=method)
+    return len(agreed)
 
 
 def _append(decision: Decision, before: Decision | None, by: Actor) -> Decision:
@@ -153,9 +169,10 @@ def _lock(person: Person) -> None:
 
 
 def _check_actor(person: Person, granted: bool, by: Actor, method: str) -> None:
-    """Raise Refused("only-the-person-decides", 403) unless it is the person, or staff with a withdrawal by letter."""
+    """Raise Refused("only-the-person-decides", 403) unless it is the person, or a withdrawal by letter of staff, a program or a job."""
     if method == Decision.Method.LETTER:
-        allowed = not granted and by.tenant_id == str(person.tenant_id) and queries.is_staff(by)
+        ours = by.tenant_id == str(person.tenant_id) and (by.kind == "api_key" or queries.is_staff(by))
+        allowed = not granted and (ours or by.kind == "job")
     else:
         allowed = by == Actor.person(person)
     if not allowed:
@@ -235,3 +252,14 @@ def _record_published(published: list[Notice], by: Actor, at: datetime) -> None:
     for notice in published:
         facts = {"purpose": notice.purpose.key, "version": notice.version, "language": notice.language, "digest": notice.digest}
         log.record("notice.published", on=notice, by=by, at=at, **facts)
+
+
+@transaction.atomic
+def forget_answers(*, call_id: UUID) -> int:
+    """Delete who was shown what in a call and answered what, once the retention of evidence is over; returns how many answers. Safe to run twice.
+
+    In the transaction of whoever decided that, who also blanks their entries.
+    """
+    gone = int(Decision.objects.filter(call_id=call_id).forget())
+    ServedNotice.objects.filter(call_id=call_id).delete()
+    return gone
