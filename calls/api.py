@@ -174,7 +174,10 @@ class Invitations(Endpoint):
     class Made(serializers.Serializer[Any]):
         id = serializers.UUIDField()
         person = serializers.UUIDField()
-        link = serializers.CharField(help_text="The personal link. It is shown in this answer and never again.")
+        link = serializers.CharField(
+            allow_null=True,
+            help_text="The personal link of somebody without an address, shown in this answer and never again. Null where it is mailed.",
+        )
 
     @extend_schema(operation_id="invitations_list", parameters=[OFFSET], responses=Output)
     def get(self, request: Request, meeting: UUID) -> Response:
@@ -183,9 +186,9 @@ class Invitations(Endpoint):
 
     @extend_schema(operation_id="invitations_create", request=Input, responses={201: Made})
     def post(self, request: Request, meeting: UUID) -> Response:
-        """Invite somebody; with an address a mail is sent too. Inviting again gives a further link."""
+        """Invite somebody; to an address the link is mailed, and shown to nobody else. Inviting again gives a further link."""
         invitation, url = services.invite(meeting=_meeting(self, meeting), **self.asked(request), by=self.actor, at=timezone.now())
-        return Response(self.Made({"id": invitation.pk, "person": invitation.person_id, "link": url}).data, status=201)
+        return Response(self.Made({"id": invitation.pk, "person": invitation.person_id, "link": url or None}).data, status=201)
 
 
 class RevokeInvitation(Endpoint):

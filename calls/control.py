@@ -1,9 +1,11 @@
 """The database side of the media worker: one thread, asked and answering with plain values (`calls.media.orders`).
 
-Every two seconds it says that the worker lives, renews the leases, and reads each call again: who is let in, what is permitted,
-whether it has ended. A worker that died wrote no farewells: whoever has not come back half a minute after this one took the call over
-is written down as gone. A note only makes it read sooner, so a lost note delays and never prevents. When the database does not
-answer, nothing is carried over in silence: each call is reported as unconfirmed, with the moment up to which it was confirmed.
+Every two seconds it reads each call again: who is let in, what is permitted, whether it has ended. The heartbeat and the leases are
+another thread's (`calls.leases`), which this one starts and stops. A worker that died wrote no farewells: whoever has not come back half
+a minute after this one took the call over is written down as gone. A note only makes it read sooner, so a lost note delays and never
+prevents. When the database does not answer, nothing is carried over in silence: each call is reported as unconfirmed, with the moment up
+to which it was confirmed. A process that stood still knows old things: history is committed only where the database has said, as the last
+thing before, that the call is this worker's, and lets nobody take it in between.
 """
 
 from __future__ import annotations
@@ -12,9 +14,9 @@ import logging
 import math
 import queue
 import threading
-import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -29,15 +31,17 @@ from tenants.errors import Refused
 from tenants.permissions import Actor
 
 from . import placement, queries, services
-from .media import faults
-from .media.orders import Admitted, Answer, CallView, Errand, Joined, Left, Look, Lost, Order, Outcome, Release, Unconfirmed
+from .leases import Holding, Leases, give_up_after
+from .media import clock, faults
+from .media.orders import Admitted, Answer, CallView, Errand, Joined, Left, Look, Lost, Order, Outcome, Release, Renewed, Unconfirmed
 from .models import Participant
 
 log = logging.getLogger(__name__)
 
-EVERY = 2.0  # seconds between two heartbeats
-SILENCE = "3s"  # after which PostgreSQL gives up a statement of ours: less than half a lease
+EVERY = 2.0  # seconds between two readings of a call without a note
+SILENCE = "3s"  # after which PostgreSQL gives up a statement of ours
 RETURN = 30.0  # seconds that people have to come back after a call was taken over; a page tries again every 8 s at the latest
+LAST_BEAT = 5.0  # seconds that the other thread has to end before its leases are given back
 UNWRITTEN = 10_000  # arrivals and departures kept while the database is away
 ACTOR = Actor.job("media-worker")
 Wish = Callable[[UUID, gate.Reading], object | None]
@@ -54,33 +58,48 @@ class Newcomers:
 
 
 class Control(threading.Thread):
-    """Registers the worker, keeps its leases and reads its calls until `stop`.
+    """Reads the calls of one worker until `stop`, and keeps the thread that registers it and renews its leases.
 
-    `answer` is called in this thread; hand over with `loop.call_soon_threadsafe`. `wish` reads the recording side's value of one
-    call, inside its tenant's scope, and is given what the gate has just said of the call. `handlers` do the errands of other parts:
-    each is given the errand and whether this worker still holds its call under its fence, opens its tenant's scope itself, and may be
-    run again after an outage.
+    `answer` is called in these threads; hand over with `loop.call_soon_threadsafe`. `load` says what the worker does now. `wish` reads
+    the recording side's value of one call, inside its tenant's scope, and is given what the gate has just said of the call. `handlers`
+    do the errands of other parts: each is given the errand and whether this worker still holds its call under its fence, opens its
+    tenant's scope itself, and may be run again after an outage.
     """
 
-    def __init__(self, address: str, answer: Callable[[Answer], None], wish: Wish | None = None, handlers: Handlers | None = None) -> None:
+    def __init__(
+        self,
+        address: str,
+        answer: Callable[[Answer], None],
+        wish: Wish | None = None,
+        handlers: Handlers | None = None,
+        load: Callable[[], placement.Load] = placement.Load,
+    ) -> None:
         super().__init__(name="control", daemon=True)  # a database that hangs must not keep a stopped worker alive
-        self.worker_id: UUID | None = None
         self.return_within = RETURN
-        self._address = address
         self._answer = answer
+        self._leases = Leases(address, self._told, load)
         self._wish = wish
         self._handlers = handlers or {}
-        self._inbox: queue.SimpleQueue[Order | None] = queue.SimpleQueue()
-        self._draining = threading.Event()
+        self._inbox: queue.SimpleQueue[Order | Holding | None] = queue.SimpleQueue()
         self._stopping = False
         self._due = 0.0
         self._held: dict[UUID, placement.Held] = {}
-        self._lease_until = 0.0
+        self._lease_until = self._held_as_of = 0.0
         self._confirmed: dict[UUID, float] = {}
         self._asked: set[UUID] = set()
         self._unknown: set[UUID] = set()
         self._newcomers: dict[UUID, Newcomers] = {}
         self._unwritten: deque[Joined | Left | Release | Errand] = deque(maxlen=UNWRITTEN)
+
+    @property
+    def worker_id(self) -> UUID | None:
+        """This worker's name in the registry, once it has one."""
+        return self._leases.worker_id
+
+    @property
+    def in_order(self) -> bool:
+        """Do both threads live, the other one once it was started?"""
+        return self.is_alive() and (self._leases.ident is None or self._leases.is_alive())
 
     def ask(self, order: Order) -> None:
         """Any thread: put an order. Never waits."""
@@ -88,8 +107,7 @@ class Control(threading.Thread):
 
     def drain(self) -> None:
         """Any thread: take no new calls from now on."""
-        self._draining.set()
-        self._inbox.put(None)
+        self._leases.drain()
 
     def stop(self, patience: float) -> None:
         """Write what was ordered, give every lease back, end; waits at most `patience` seconds for it."""
@@ -97,26 +115,33 @@ class Control(threading.Thread):
         self._inbox.put(None)
         self.join(patience)
 
+    def _told(self, holding: Holding) -> None:
+        """In the other thread: a heartbeat was taken. The loop is told at once, whatever this thread waits for."""
+        fences = {str(call_id): held.fence for call_id, held in holding.held.items()}
+        self._answer(Renewed(fences, holding.read_at, holding.until, holding.drain_in))
+        self._inbox.put(holding)
+
     def run(self) -> None:
-        told_draining = False
+        self._leases.start()
         while not self._stopping:
             self._collect()
-            if self._draining.is_set() and not told_draining:
-                told_draining, self._due = True, 0.0
             self._safely(self._step)
         self._collect()
         self._safely(self._write)
+        self._leases.stop(LAST_BEAT)
         self._safely(self._retire)
         connections.close_all()
 
     def _collect(self) -> None:
         """Wait for orders until the next heartbeat is due; take all that are there. Several looks at one call become one."""
-        wait = max(0.0, self._due - time.monotonic()) if not self._stopping else 0.0
+        wait = max(0.0, self._due - clock.now()) if not self._stopping else 0.0
         try:
             order = self._inbox.get(timeout=wait) if wait else self._inbox.get_nowait()
             while True:
                 if isinstance(order, Look):
                     self._note(order)
+                elif isinstance(order, Holding):
+                    self._hold(order.held, order.read_at, order.until)
                 elif order is not None:
                     self._unwritten.append(order)
                     self._notice(order)
@@ -144,52 +169,59 @@ class Control(threading.Thread):
         except DatabaseError as error:
             log.warning("the database does not answer: %s", type(error).__name__)
             connections.close_all()
-            self._due = time.monotonic() + EVERY
+            self._due = clock.now() + EVERY
             self._report_unconfirmed()
 
     def _report_unconfirmed(self) -> None:
-        now = time.monotonic()
+        now = clock.now()
         for call_id in self._held.keys() | self._asked:
             self._answer(Unconfirmed(str(call_id), self._confirmed.get(call_id, 0.0), now))
         self._asked.clear()
         self._unknown.clear()
 
     def _step(self) -> None:
-        if time.monotonic() >= self._due:
-            self._beat()
+        if clock.now() >= self._due:
+            self._due = clock.now() + EVERY
+            give_up_after(SILENCE, "default")
+            if self._handlers:
+                self._limit_keys()
             self._asked |= self._held.keys()
-        elif self._unknown:
+        if self._unknown:
             self._renew()
         self._write()
         self._settle()
         while self._asked:
             self._look(self._asked.pop())
 
-    def _beat(self) -> None:
-        started = time.monotonic()
-        for used in ("default", "keys") if self._handlers else ("default",):
-            if connections[used].vendor == "postgresql":
-                with connections[used].cursor() as cursor:
-                    cursor.execute("SELECT set_config('statement_timeout', %s, false)", [SILENCE])
-        if self.worker_id is None:
-            self.worker_id = placement.register(self._address)
-        placement.beat(self.worker_id, self._address, draining=self._draining.is_set())
-        self._renew()
-        self._due = started + EVERY
+    def _limit_keys(self) -> None:
+        """As for the database of calls; but a key store that is away ends no call: whose errand needs a key is refused."""
+        try:
+            give_up_after(SILENCE, "keys")
+        except DatabaseError as error:
+            log.warning("the key store does not answer: %s", type(error).__name__)
+            connections["keys"].close()
 
     def _renew(self) -> None:
-        """Lengthen all leases and find what was placed here since; report what is lost."""
+        """Find what was placed here since the last heartbeat: somebody waits for it."""
         if self.worker_id is None:
             return
-        started = time.monotonic()
+        started = clock.now()
         mine = {held.call_id: held for held in placement.held(self.worker_id)}
         still = placement.renew(self.worker_id, mine)
-        self._lease_until = started + placement.LEASE.total_seconds()
-        for call_id in self._held.keys() - still:
-            self._lose(call_id, started)
-        self._held = {call_id: held for call_id, held in mine.items() if call_id in still}
-        self._newcomers = {call_id: self._newcomers_of(held, started) for call_id, held in self._held.items()}
+        held = {call_id: one for call_id, one in mine.items() if call_id in still}
+        self._hold(held, started, started + placement.LEASE.total_seconds())
         self._unknown.clear()
+
+    def _hold(self, held: Mapping[UUID, placement.Held], read_at: float, until: float) -> None:
+        """These calls are ours; report what is lost. A heartbeat that began before the newest reading says nothing new."""
+        if read_at < self._held_as_of:
+            return
+        self._held_as_of, self._lease_until = read_at, until
+        for call_id in self._held.keys() - held.keys():
+            self._lose(call_id, read_at)
+        self._asked |= {call_id for call_id, one in held.items() if call_id not in self._held or self._held[call_id].fence != one.fence}
+        self._held = dict(held)
+        self._newcomers = {call_id: self._newcomers_of(one, read_at) for call_id, one in held.items()}
 
     def _newcomers_of(self, held: placement.Held, now: float) -> Newcomers:
         """Those of this holding; a call that was taken just now begins with nobody."""
@@ -201,7 +233,7 @@ class Control(threading.Thread):
         self._answer(Lost(str(call_id), read_at))
 
     def _look(self, call_id: UUID) -> None:
-        started = time.monotonic()
+        started = clock.now()
         held = self._held.get(call_id)
         if held is None:
             self._lose(call_id, started)
@@ -240,11 +272,13 @@ class Control(threading.Thread):
                 marks=read.marks,
                 ended=call is None or call.ended_at is not None,
                 wish=self._wish(held.call_id, read) if self._wish else None,
+                held_as_of=self._held_as_of,
             )
 
     def _give_back(self, call_id: UUID) -> None:
         if self.worker_id is not None:
             placement.release(self.worker_id, [call_id])
+        self._held_as_of = clock.now()
         self._held.pop(call_id, None)
         self._newcomers.pop(call_id, None)
         self._confirmed.pop(call_id, None)
@@ -254,7 +288,7 @@ class Control(threading.Thread):
         while self._unwritten:
             order = self._unwritten[0]
             held = self._held.get(UUID(order.call_id))
-            ours = held is not None and held.fence == order.fence
+            ours = held is not None and held.fence == order.fence and self._is_ours(held)
             if isinstance(order, Errand):
                 self._answer(self._run_errand(order, ours))
             # After the lease is lost the next worker writes this call's history, not we.
@@ -264,6 +298,21 @@ class Control(threading.Thread):
                 else:
                     self._write_down(held, order)
             self._unwritten.popleft()
+
+    def _is_ours(self, held: placement.Held) -> bool:
+        """Does the database still say so? What this thread knows may be old: the process may have stood still."""
+        return self.worker_id is not None and placement.is_held(self.worker_id, held.call_id, held.fence)
+
+    @contextmanager
+    def _as_ours(self, held: placement.Held) -> Iterator[None]:
+        """A transaction of the call's tenant that is committed only while the call is ours. Raises Refused("moved", 409), and nothing is written.
+
+        Asked at its end, because the heartbeat waits for the row that is locked by it.
+        """
+        with scope.entered(held.tenant):
+            yield
+            if self.worker_id is None or not placement.stays_held(self.worker_id, held.call_id, held.fence):
+                raise Refused("moved", 409)
 
     def _run_errand(self, errand: Errand, ours: bool) -> Outcome:
         try:
@@ -279,7 +328,7 @@ class Control(threading.Thread):
     def _write_down(self, held: placement.Held, order: Joined | Left) -> None:
         service = services.joined if isinstance(order, Joined) else services.left
         try:
-            with scope.entered(held.tenant):
+            with self._as_ours(held):
                 participant = queries.participant(UUID(order.participant_id))
                 if participant is not None and participant.epoch == order.epoch:
                     service(participant=participant, by=ACTOR, at=order.at)
@@ -293,15 +342,19 @@ class Control(threading.Thread):
 
     def _settle(self) -> None:
         """The time to come back is over: who did not has gone. What the database does not take now is tried again."""
-        due = [call_id for call_id, newcomers in self._newcomers.items() if newcomers.until <= time.monotonic()]
+        due = [call_id for call_id, newcomers in self._newcomers.items() if newcomers.until <= clock.now()]
         for call_id in due:
             held, newcomers = self._held[call_id], self._newcomers[call_id]
+            if not self._is_ours(held):
+                continue
             try:
-                with scope.entered(held.tenant):
+                with self._as_ours(held):
                     call = queries.call(call_id)
                     gone = services.leave_unseen(call=call, seen=newcomers.seen, by=ACTOR, at=timezone.now()) if call else []
             except DatabaseError:
                 raise
+            except Refused as refused:
+                log.warning("who did not come back was not written: %s", refused.code)
             except Exception as error:
                 # As with arrivals: what cannot be written about one call must not end the others.
                 faults.record(error, "who did not come back was not written")

@@ -110,19 +110,28 @@ class Ticket(TenantModel):
 
 
 class Worker(models.Model):
-    """A media worker that lives, as it last said so itself."""
+    """A media worker that lives, as it last said so itself.
+
+    `capacity` and `forwarded` are packets a second that it may and does send to listeners, `core_share` the part of one core that its process
+    used since the heartbeat before. A worker that drains gets no new call; `drain_by` is when it has moved the ones it has.
+    """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     control_address = models.CharField(max_length=80)
     seen_at = models.DateTimeField()
+    capacity = models.PositiveIntegerField(default=0)
+    forwarded = models.FloatField(default=0.0)
+    core_share = models.FloatField(default=0.0)
     draining = models.BooleanField(default=False)
+    drain_by = models.DateTimeField(null=True, blank=True)
 
 
 class Placement(models.Model):
-    """Which worker carries a call, until when. `fence` grows each time the call is taken, so that an old holder is told apart."""
+    """Which worker carries a call, since and until when. `fence` grows each time the call is taken, so that an old holder is told apart."""
 
     call_id = models.UUIDField(primary_key=True)
     tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="+")
     worker = models.ForeignKey(Worker, on_delete=models.SET_NULL, null=True, related_name="placements")
     fence = models.PositiveIntegerField(default=0)
+    placed_at = models.DateTimeField(null=True, blank=True)
     lease_until = models.DateTimeField()

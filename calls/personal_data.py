@@ -15,6 +15,7 @@ from tenants.models import Person
 from . import queries
 
 FRAME = Field(Data.NONE, Purpose.MEETINGS, Retention.TENANT)
+SITTING = Field(Data.NONE, Purpose.MEETINGS, Retention.EVIDENCE)  # the row goes with the evidence about the call; a meeting's too, or sooner
 PLAN = Field(Data.CONTENT, Purpose.MEETINGS, Retention.EVIDENCE, Export.INCLUDE, Erase.BLANK)
 HOSTED = Field(Data.PSEUDONYM, Purpose.MEETINGS, Retention.EVIDENCE)
 INVITED = Field(Data.ACTIVITY, Purpose.MEETINGS, Retention.INVITATION, Export.INCLUDE, Erase.DELETE)
@@ -74,7 +75,7 @@ def erase_tickets(person: Model, at: datetime) -> Line:
 
 declare(
     "calls.Meeting",
-    fields("id tenant purposes state created_at starts_at ended_at", FRAME) | fields("title why", PLAN) | fields("host", HOSTED),
+    fields("id tenant purposes state created_at starts_at ended_at", SITTING) | fields("title why", PLAN) | fields("host", HOSTED),
     export=export_meetings,
     erase=erase_meetings,
 )
@@ -84,10 +85,10 @@ declare(
     export=export_invitations,
     erase=erase_invitations,
 )
-declare("calls.Call", fields("id tenant meeting state started_at ended_at", FRAME))
+declare("calls.Call", fields("id tenant meeting state started_at ended_at", SITTING))
 declare(
     "calls.Participant",
-    fields("id tenant call epoch", FRAME) | fields("person", PLACE) | fields("role state entered_at ready_at joined_at left_at", TOOK_PART),
+    fields("id tenant call epoch", SITTING) | fields("person", PLACE) | fields("role state entered_at ready_at joined_at left_at", TOOK_PART),
     export=export_participations,
 )
 declare(
@@ -95,5 +96,5 @@ declare(
     fields("id tenant epoch kind expires_at used_at", TICKET) | fields("participant session secret_hash", TICKET_SECRET),
     erase=erase_tickets,
 )
-declare("calls.Worker", fields("id control_address seen_at draining", MACHINE))
-declare("calls.Placement", fields("call_id tenant worker fence lease_until", MACHINE))
+declare("calls.Worker", fields("id control_address seen_at capacity forwarded core_share draining drain_by", MACHINE))
+declare("calls.Placement", fields("call_id tenant worker fence placed_at lease_until", MACHINE))

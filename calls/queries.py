@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from django.db.models import Count, Exists, OuterRef, Q, QuerySet
@@ -19,6 +20,7 @@ from .errors import Door
 from .models import Call, Invitation, Meeting, Participant, Ticket
 
 EARLY = timedelta(minutes=15)
+HOSTLESS = timedelta(seconds=30)  # a host who was removed by mistake is back by then
 SEATS = 16
 GUEST_SEATS = SEATS - 1  # the host's seat is kept
 
@@ -82,16 +84,29 @@ def meetings_with(person: Person) -> QuerySet[Meeting]:
 def people_for(actor: Actor, roles: frozenset[str], searched: str = "") -> QuerySet[Person]:
     """Whom the actor may know of, by name: everybody for who sees all meetings or answers for data protection, else those of the own ones.
 
-    `searched` is looked for in names and addresses. Each has `meetings`, how many it was invited to or hosts.
+    `searched` is looked for in names and addresses. Each has `meetings`, how many of those that the actor knows of it was invited to or hosts.
     """
     found: QuerySet[Person] = Person.objects.filter(erased_at=None)
-    if actor.kind == "person" and not (may(roles, "meetings.see_all") or may(roles, "requests.see")):
+    invited = hosting = Q()
+    if not sees_everybody(actor, roles):
         hosted = Meeting.objects.filter(host=UUID(actor.id)).values("pk")
-        found = found.filter(Q(invitations__meeting__in=hosted) | Q(pk=UUID(actor.id)))
+        invited, hosting = Q(invitations__meeting__in=hosted), Q(hosted_meetings__in=hosted)
+        found = found.filter(invited | Q(pk=UUID(actor.id)))
     if searched:
         found = found.filter(Q(name__icontains=searched) | Q(email__icontains=searched))
-    counted = Count("invitations__meeting", distinct=True) + Count("hosted_meetings", distinct=True)
+    counted = Count("invitations__meeting", filter=invited, distinct=True) + Count("hosted_meetings", filter=hosting, distinct=True)
     return found.annotate(meetings=counted).select_related("membership").order_by("name", "pk")
+
+
+def sees_everybody(actor: Actor, roles: frozenset[str]) -> bool:
+    """May the actor know of people, and of what they answered, also in meetings that somebody else hosts?"""
+    return actor.kind != "person" or may(roles, "meetings.see_all") or may(roles, "requests.see")
+
+
+def sittings_hosted_by(person: Person) -> QuerySet[Any]:
+    """The ids of all sittings of meetings that the person hosts."""
+    found: QuerySet[Any] = Call.objects.filter(meeting__host=person).values_list("pk", flat=True)
+    return found
 
 
 def invitation_for(meeting: Meeting, invitation_id: UUID) -> Invitation:
@@ -117,17 +132,70 @@ def invitation(invitation_id: UUID | str) -> Invitation | None:
 
 def unused_invitations(*, ended_before: datetime) -> QuerySet[Invitation]:
     """Invitations with which nobody ever came, and whose end was before then: revoked, meeting over, or every link of it expired."""
-    came = Participant.objects.filter(call__meeting=OuterRef("meeting"), person=OuterRef("person"))
-    alive = house.links_alive_at(ended_before).filter(subject_id=OuterRef("pk"))
-    ended = Q(revoked_at__lt=ended_before) | Q(meeting__ended_at__lt=ended_before) | ~Exists(alive)
-    old = Invitation.objects.select_related("meeting__host", "person").filter(ended, ~Exists(came), created_at__lt=ended_before)
+    return _over(ended_before).filter(~Exists(_came()))
+
+
+def used_invitations(*, ended_before: datetime) -> QuerySet[Invitation]:
+    """Invitations with which somebody came, whose end was before then, as was that of every sitting that the person was in."""
+    return _over(ended_before).filter(Exists(_came()), ~Exists(_came().filter(_since(ended_before))))
+
+
+def _over(before: datetime) -> QuerySet[Invitation]:
+    alive = house.links_alive_at(before).filter(subject_id=OuterRef("pk"))
+    ended = Q(revoked_at__lt=before) | Q(meeting__ended_at__lt=before) | ~Exists(alive)
+    old = Invitation.objects.select_related("meeting__host", "person").filter(ended, created_at__lt=before)
     found: QuerySet[Invitation] = old.order_by("created_at", "pk")
     return found
+
+
+def _came() -> QuerySet[Participant]:
+    """Whoever came with the invitation that is asked about."""
+    found: QuerySet[Participant] = Participant.objects.filter(call__meeting=OuterRef("meeting"), person=OuterRef("person"))
+    return found
+
+
+def _since(before: datetime) -> Q:
+    """Of a participant: the sitting is on, or ended then or later."""
+    return Q(call__state=Call.State.OPEN) | Q(call__ended_at__gte=before)
+
+
+def invited_since(person: Person, since: datetime, at: datetime) -> QuerySet[Invitation]:
+    """The person's invitations to what is not over, that open something at this time by a link which was made after `since`."""
+    links = house.links_alive_at(at).filter(subject_id=OuterRef("pk"), created_at__gt=since, revoked_at=None)
+    over = (Meeting.State.ENDED, Meeting.State.CANCELLED)
+    found: QuerySet[Invitation] = Invitation.objects.filter(Exists(links), person=person, revoked_at=None).exclude(meeting__state__in=over)
+    return found
+
+
+def guests_long_gone(*, before: datetime, without: Iterable[UUID] = ()) -> QuerySet[Person]:
+    """People who are no members and were offered no role, known before then, with no sitting and no meeting of their own since, and no invitation.
+
+    `without`: invitations that are not counted.
+    """
+    own = OuterRef("pk")
+    invited = Invitation.objects.filter(person=own).exclude(pk__in=list(without))
+    met = Participant.objects.filter(_since(before), person=own)
+    since = Q(state=Meeting.State.OPEN) | Q(created_at__gte=before) | Q(starts_at__gte=before) | Q(ended_at__gte=before)
+    hosting = Meeting.objects.filter(since, host=own)
+    found: QuerySet[Person] = Person.objects.filter(erased_at=None, membership=None, staff_invitations=None, created_at__lt=before)
+    return found.exclude(Exists(invited)).exclude(Exists(met)).exclude(Exists(hosting)).order_by("created_at", "pk")
 
 
 def open_call(meeting: Meeting) -> Call | None:
     """The sitting that is on, or None."""
     found: Call | None = Call.objects.filter(meeting=meeting, state=Call.State.OPEN).first()
+    return found
+
+
+def meetings_never_held(*, over_before: datetime) -> QuerySet[Meeting]:
+    """Meetings of which neither a sitting nor an invitation is left, and that were over before then.
+
+    Over is one that was called off or has ended, and a planned one from its start on; without a date from the day on which it was planned.
+    """
+    ended = Q(state__in=(Meeting.State.ENDED, Meeting.State.CANCELLED), ended_at__lt=over_before)
+    undated = Q(starts_at=None, created_at__lt=over_before)
+    planned = Q(state=Meeting.State.SCHEDULED) & (Q(starts_at__lt=over_before) | undated)
+    found: QuerySet[Meeting] = Meeting.objects.filter(ended | planned, calls=None, invitations=None).order_by("created_at", "pk")
     return found
 
 
@@ -157,6 +225,26 @@ def participant_in(call: Call, participant_id: str) -> Participant:
     found: Participant | None = participants(call).filter(pk=wanted).first()
     if found is None:
         raise Refused("unknown-participant", 404)
+    return found
+
+
+def ended_calls(call_ids: Iterable[UUID | str], before: datetime) -> QuerySet[Call]:
+    """Those of these sittings that ended before then, oldest first."""
+    ended = Call.objects.filter(pk__in=list(call_ids), state=Call.State.ENDED, ended_at__lt=before)
+    found: QuerySet[Call] = ended.select_related("meeting").order_by("ended_at", "pk")
+    return found
+
+
+def sitting(call_id: UUID) -> QuerySet[Call]:
+    """This sitting, if it has ended."""
+    found: QuerySet[Call] = Call.objects.filter(pk=call_id, state=Call.State.ENDED)
+    return found
+
+
+def meetings_without_trace(meeting_id: UUID) -> QuerySet[Meeting]:
+    """This meeting, if it is over, and neither a sitting nor an invitation of it is left."""
+    over = Meeting.objects.filter(pk=meeting_id, state__in=(Meeting.State.ENDED, Meeting.State.CANCELLED))
+    found: QuerySet[Meeting] = over.filter(calls=None, invitations=None)
     return found
 
 
@@ -197,6 +285,22 @@ def calls_without_host(away_since: datetime) -> QuerySet[Call]:
     hosting = Participant.objects.filter(inside, call=OuterRef("pk"), role=Participant.Role.HOST)
     found: QuerySet[Call] = Call.objects.select_related("meeting").filter(state=Call.State.OPEN, started_at__lte=away_since)
     return found.exclude(Exists(able)).exclude(Exists(hosting)).order_by("pk")
+
+
+def ends_without_host(call: Call) -> datetime | None:
+    """From when on `calls_without_host` finds this open sitting, `HOSTLESS` after its host went; None while somebody may host it."""
+    if house.active_members(HOSTING).filter(person=call.meeting.host_id).exists():
+        return None
+    hosts = list(Participant.objects.filter(call=call, role=Participant.Role.HOST))
+    if any(host.state == Participant.State.JOINED for host in hosts):
+        return None
+    away_since: datetime = max([call.started_at, *(host.left_at or host.entered_at for host in hosts)])
+    return away_since + HOSTLESS
+
+
+def how_ended(call: Call) -> str:
+    """What open pages of a call that is over are told: "no-host" where nobody may host it any more, else "ended"."""
+    return "ended" if house.active_members(HOSTING).filter(person=call.meeting.host_id).exists() else "no-host"
 
 
 def participant(participant_id: UUID) -> Participant | None:

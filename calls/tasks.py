@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 
 from celery import shared_task
 from django.conf import settings
@@ -11,14 +12,13 @@ from django.template.loader import render_to_string
 from django.utils import timezone
 
 from consent import queries as catalogue
-from tenants import jobs, scope
+from tenants import jobs
 from tenants.jobs import tenant_task
 from tenants.models import Tenant
 
 from . import placement, queries, services
-from .models import Invitation, Meeting
+from .models import Call, Invitation, Meeting
 
-HOSTLESS = timedelta(seconds=30)  # a host who was removed by mistake is back by then
 ABANDONED = timedelta(seconds=30)  # after a lease that nobody renewed: as long as a worker waits that takes a call over
 
 
@@ -34,14 +34,18 @@ def sweep() -> None:
 
 
 def sweep_tenant(tenant: Tenant) -> None:
-    """One tenant's part of the sweep."""
-    with scope.entered(tenant):
-        found = {call.pk: call for call in queries.calls_with_people_inside()}
-        for call_id in placement.silent(found, ABANDONED):
-            services.leave_unseen(call=found[call_id], seen=(), by=jobs.actor("calls-sweep"), at=timezone.now())
-        at = timezone.now()
-        for call in queries.calls_without_host(at - HOSTLESS):
-            services.end_without_host(call=call, away_since=at - HOSTLESS, by=jobs.actor("calls-without-host"), at=at)
+    """One tenant's part of the sweep, each call by itself: no call waits for another's, and one that breaks holds up none."""
+    each = partial(jobs.for_each, tenant, "the sweep of calls")
+    by, at = jobs.actor("calls-sweep"), timezone.now()
+    each(_without_worker, lambda call: services.leave_unseen(call=call, seen=(), by=by, at=at))
+    hostless, away_since = jobs.actor("calls-without-host"), at - queries.HOSTLESS
+    each(lambda: queries.calls_without_host(away_since), lambda call: services.end_without_host(call=call, away_since=away_since, by=hostless, at=at))
+
+
+def _without_worker() -> list[Call]:
+    """Calls with people inside that nobody has carried for a while."""
+    found = {call.pk: call for call in queries.calls_with_people_inside()}
+    return [found[call_id] for call_id in placement.silent(found, ABANDONED)]
 
 
 @tenant_task("calls.send_invitation")
@@ -54,7 +58,7 @@ def send_invitation(*, invitation_id: str) -> None:
         return
     by, at = jobs.actor("invitations"), timezone.now()
     url = services.new_invitation_link(invitation=invitation, by=by, at=at)
-    mail_of(invitation, url).send()
+    jobs.send(mail_of(invitation, url))
     services.mail_sent(invitation=invitation, by=by, at=at)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
@@ -25,18 +24,15 @@ from consent.catalogue import SOURCES
 from tenants import identity as who
 from tenants import scope
 from tenants import services as house_services
-from tenants.base_views import Page, problem
+from tenants.base_views import Page, body_of, problem
 from tenants.errors import Refused
 from tenants.models import LinkSecret
 from tenants.permissions import may
-from tenants.throttle import Limit
+from tenants.throttle import WRONG_LINKS
 
 from . import queries, services
 from .errors import Door
 from .models import Call, Invitation, Meeting, Participant, Ticket
-
-SECRET_LIMIT = 1024  # bytes of a body that carries a link's secret or a ticket's kind
-WRONG_LINKS = Limit("wrong-links", times=30, seconds=600)  # from one address; links that open something do not count
 
 REFUSALS = {
     "meeting-over": gettext_lazy("This meeting is over."),
@@ -54,18 +50,6 @@ REFUSALS = {
 def worded(refused: Refused) -> str:
     """What a page says for a refusal."""
     return str(REFUSALS.get(refused.code, _("That is not possible now.")))
-
-
-def body_of(request: HttpRequest, name: str) -> str:
-    """One text of a small JSON body; empty for anything else, so that nonsense is answered like a wrong value."""
-    if len(request.body) > SECRET_LIMIT:
-        return ""
-    try:
-        value = json.loads(request.body)
-    except (ValueError, RecursionError):
-        return ""
-    found = value.get(name) if isinstance(value, dict) else None
-    return found if isinstance(found, str) and found.isascii() else ""
 
 
 # The personal link
@@ -134,6 +118,15 @@ class Entrance(Page):
         """Where the reader sees what is kept of the reader, and can have it erased."""
         raise NotImplementedError
 
+    def erase_url(self, meeting: Meeting) -> str:
+        """Where a script has erased what the meeting has of the reader."""
+        raise NotImplementedError
+
+    @property
+    def network_url(self) -> str:
+        """Where the reader finds out which ways the own network lets through."""
+        raise NotImplementedError
+
     def enter(self, meeting: Meeting) -> Participant:
         """Raises Refused with a code of `Door`."""
         return services.enter_lobby(meeting=meeting, person=self.person, host=self.is_host, link=self.link, by=self.actor, at=timezone.now())
@@ -164,6 +157,7 @@ class Room(Entrance):
             "ticket_url": self.ticket_url(meeting),
             "lobby_url": "/ws/lobby",
             "call_url": "/ws/call",
+            "erase_url": self.erase_url(meeting),
             "start": "call" if inside else "lobby",
             "title": meeting.title,
             "host": meeting.host.name,
@@ -173,7 +167,8 @@ class Room(Entrance):
         }
         facts = {"meeting": meeting, "host": meeting.host, "person": self.person, "cards": cards, "is_host": meeting.host_id == self.person.pk}
         contact = self.tenant.contact_email or settings.CLEAC.contact_email
-        return self.get_context_data(controller=self.tenant.name, contact_email=contact, room_context=room, my_data_url=self.my_data_url, **facts)
+        urls = {"my_data_url": self.my_data_url, "network_url": self.network_url}
+        return self.get_context_data(controller=self.tenant.name, contact_email=contact, room_context=room, **urls, **facts)
 
 
 class TicketFor(Entrance):
@@ -204,6 +199,13 @@ class GuestEntrance(Entrance):
     def my_data_url(self) -> str:
         return reverse("my_home")
 
+    def erase_url(self, meeting: Meeting) -> str:
+        return reverse("my_meeting_erase", args=[meeting.pk])
+
+    @property
+    def network_url(self) -> str:
+        return reverse("my_network")
+
 
 class StaffEntrance(Entrance):
     ability = "meetings.attend"
@@ -214,6 +216,13 @@ class StaffEntrance(Entrance):
     @property
     def my_data_url(self) -> str:
         return reverse("own_home", args=[self.tenant.slug])
+
+    def erase_url(self, meeting: Meeting) -> str:
+        return reverse("own_meeting_erase", args=[self.tenant.slug, meeting.pk])
+
+    @property
+    def network_url(self) -> str:
+        return reverse("own_network", args=[self.tenant.slug])
 
 
 class Join(GuestEntrance, Room):
@@ -256,10 +265,14 @@ class MeetingForm(forms.Form):
 
 
 class InviteForm(forms.Form):
-    """One person to invite. Without an address the host hands over the link."""
+    """One person to invite. With an address the link goes there and nowhere else; without one the host hands it over."""
 
     name = forms.CharField(label=gettext_lazy("Name"), max_length=120)
-    email = forms.EmailField(label=gettext_lazy("E-mail"), required=False, help_text=gettext_lazy("Leave empty to hand over the link yourself."))
+    email = forms.EmailField(
+        label=gettext_lazy("E-mail"),
+        required=False,
+        help_text=gettext_lazy("The personal link goes there, and nobody else sees it. Leave empty to hand it over yourself."),
+    )
 
 
 class Meetings(Page):
@@ -302,7 +315,8 @@ class OneMeeting(Page):
             "meeting": meeting,
             "call": call,
             "participants": queries.participants(call) if call else [],
-            "invitations": queries.invitations(meeting),
+            "invitations": (invitations := list(queries.invitations(meeting))),
+            "unmailed": [one.pk for one in invitations if one.person.email and not one.sent_at and not services.is_mail_promised(invitation=one)],
             "purposes": [notice.purpose.title for notice in catalogue.notices(meeting.purposes)],
             "is_host": meeting.host_id == self.person.pk,
         }
@@ -310,6 +324,13 @@ class OneMeeting(Page):
 
     def detail(self) -> HttpResponse:
         return redirect("meeting", slug=self.tenant.slug, meeting=self.kwargs["meeting"])
+
+    def invited(self, invitation: Invitation, url: str) -> HttpResponse:
+        """The link, this once; or where it goes, for somebody with an address."""
+        if url:
+            return self.render_to_response(self.get_context_data(new_name=invitation.person.name, new_link=url))
+        messages.success(self.request, _("A mail with a personal link is on its way to {address}.").format(address=invitation.person.email))
+        return self.detail()
 
 
 class MeetingDetail(OneMeeting):
@@ -343,7 +364,7 @@ class MeetingAction(OneMeeting):
 
 
 class Invite(OneMeeting):
-    """Invites somebody and shows the personal link, this once."""
+    """Invites somebody, by mail or with a link that is shown this once."""
 
     ability = "meetings.write"
     http_method_names = ("post",)
@@ -359,7 +380,7 @@ class Invite(OneMeeting):
                 raise
             form.add_error(None, worded(refused))
             return self.render_to_response(self.get_context_data(form=form), status=422)
-        return self.render_to_response(self.get_context_data(new_name=invitation.person.name, new_link=url))
+        return self.invited(invitation, url)
 
 
 class InviteAgain(OneMeeting):
@@ -376,7 +397,7 @@ class InviteAgain(OneMeeting):
         except Refused as refused:
             messages.error(request, worded(refused))
             return self.detail()
-        return self.render_to_response(self.get_context_data(new_name=invitation.person.name, new_link=url))
+        return self.invited(invitation, url)
 
 
 class RevokeInvitation(MeetingAction):

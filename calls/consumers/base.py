@@ -8,6 +8,7 @@ when it is not. A socket that cannot look because of a fault of ours is closed.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import time
@@ -22,11 +23,13 @@ from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import connections
 from django.http import parse_cookie
+from redis.exceptions import RedisError
 
 from tenants.errors import Refused
 from tenants.identity import cookies_of
 
 from .. import protocol, queries
+from ..protocol import reading
 from .seat import Gone, Seat, taken
 
 LOOK_EVERY = 2.0  # seconds between two looks without a note
@@ -90,10 +93,11 @@ class Socket(AsyncWebsocketConsumer):  # type: ignore[misc]  # reason: channels 
     # Opening
 
     async def connect(self) -> None:
-        """Refused in the handshake: another origin, or not our protocol. Closed with 4401: a ticket that lets nobody in."""
+        """Refused in the handshake: another origin, not our protocol, or a word too much. Closed with 4401: a ticket that lets nobody in."""
         headers = dict(self.scope["headers"])
         offered = self.scope["subprotocols"]
-        if headers.get(b"origin", b"").decode("latin1") != origin() or protocol.VERSION not in offered:
+        too_much = bool(self.scope["query_string"]) or not speaks(offered)
+        if headers.get(b"origin", b"").decode("latin1") != origin() or too_much:
             self.over = True
             await self.close()
             return
@@ -113,11 +117,12 @@ class Socket(AsyncWebsocketConsumer):  # type: ignore[misc]  # reason: channels 
 
     async def _open(self, seat: Seat) -> None:
         group = queries.participant_group(seat.participant_id)
-        await self.channel_layer.group_send(group, {"type": "replaced", "kind": self.kind, "by": self.channel_name})
-        await self.channel_layer.group_add(group, self.channel_name)
+        with contextlib.suppress(RedisError, OSError):  # a page whose replacement it is not told of is closed by the worker, or does no harm
+            await self.channel_layer.group_send(group, {"type": "replaced", "kind": self.kind, "by": self.channel_name})
+        await self.channel_layer.group_add(group, self.channel_name)  # see `layer`: also while Redis is away
         await self.started()  # reads everything anew, so nothing that happened before the group was joined is missed
         if not self.over:
-            self.watch(self._keep_looking(), "keeps looking")
+            self.watch(self._keep_looking, "keeps looking")
 
     # From the page
 
@@ -130,9 +135,9 @@ class Socket(AsyncWebsocketConsumer):  # type: ignore[misc]  # reason: channels 
             return
         self._arrivals.append(now)
         try:
-            message = protocol.parse(text_data, self.sent)
+            message = reading.parse(text_data, self.sent)
             await getattr(self, f"on_{message.kind}")(message)
-        except protocol.Malformed as malformed:
+        except reading.Malformed as malformed:
             logger.warning("%s socket closed: %s", self.kind, malformed.code)
             await self.cut(MALFORMED, malformed)
         except Gone as gone:
@@ -171,13 +176,13 @@ class Socket(AsyncWebsocketConsumer):  # type: ignore[misc]  # reason: channels 
             await asyncio.sleep(LOOK_EVERY)
             await self.look()
 
-    def watch(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        """Run `work` beside the socket. If it fails, the socket is closed: unwatched it must not stay open."""
+    def watch(self, work: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
+        """Run `work` beside the socket, unless that closes first. If it fails, the socket is closed: unwatched it must not stay open."""
         self._tasks.append(asyncio.create_task(self._watched(work), name=name))
 
-    async def _watched(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _watched(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         try:
-            await work
+            await work()
         except Exception:
             logger.exception("%s socket closed by a fault", self.kind)
             await self.end("worker-lost")
@@ -224,8 +229,15 @@ class Socket(AsyncWebsocketConsumer):  # type: ignore[misc]  # reason: channels 
         self._tasks.clear()
         if self.seat is not None and not self._let_go:
             self._let_go = True
-            await self.channel_layer.group_discard(queries.participant_group(self.seat.participant_id), self.channel_name)
             await self.stopped(self.seat)
+            with contextlib.suppress(RedisError, OSError):  # a channel that is gone is told nothing, whatever the group still holds
+                await self.channel_layer.group_discard(queries.participant_group(self.seat.participant_id), self.channel_name)
+
+
+def speaks(offered: list[str]) -> bool:
+    """Our protocol, at most one ticket, and nothing else: what a page says of itself beside its ticket is refused, not passed over."""
+    tickets = [text for text in offered if text.startswith(protocol.TICKET)]
+    return len(tickets) < 2 and sorted(offered) == sorted([protocol.VERSION, *tickets])
 
 
 def origin() -> str:

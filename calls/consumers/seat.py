@@ -70,7 +70,7 @@ class Seat:
         if participant is None or standing.actor.id != str(participant.person_id):
             raise Gone("signed-out")
         if participant.call.state != Call.State.OPEN:
-            raise Gone("ended")
+            raise Gone(queries.how_ended(participant.call))
         denied = participant.state == Participant.State.DENIED and participant.epoch == self.epoch + 1
         if participant.epoch != self.epoch and not denied:
             raise Gone("removed")

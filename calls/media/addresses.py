@@ -8,12 +8,15 @@ The address of a TCP connection (`streams`) is `("tcp:" + host, port)`, so that 
 
 from __future__ import annotations
 
+import os
 import socket
+from collections.abc import Iterable
 from ipaddress import IPv6Address, ip_address
 from typing import Any, Protocol
 
 from .path import Address
 
+LARGEST_DATAGRAM = 1500
 KERNEL_BYTES = 4 * 1024 * 1024  # asked for; the kernel may give less
 SITE_BITS = 64  # of an IPv6 address: one customer is free to use every address of such a prefix
 
@@ -21,10 +24,23 @@ _MAPPED = "::ffff:"
 _TCP = "tcp:"
 
 
+Octets = bytes | memoryview
+
+
 class Socket(Protocol):
     """What is needed of a non-blocking UDP socket."""
 
     def sendto(self, data: bytes, address: Address, /) -> int: ...
+    def recvfrom(self, size: int, /) -> tuple[bytes, Any]: ...
+    def fileno(self) -> int: ...
+    def close(self) -> None: ...
+
+
+class UdpSocket(Protocol):
+    """The same of one that the kernel has: with what `socket.sendmsg` sends beside the data."""
+
+    def sendto(self, data: Octets, address: Address, /) -> int: ...
+    def sendmsg(self, buffers: Iterable[Octets], beside: Iterable[tuple[int, int, bytes]], flags: int, address: Address, /) -> int: ...
     def recvfrom(self, size: int, /) -> tuple[bytes, Any]: ...
     def fileno(self) -> int: ...
     def close(self) -> None: ...
@@ -74,9 +90,11 @@ class DualStack:
     def __init__(self, inner: socket.socket) -> None:
         self._inner = inner
 
-    def sendto(self, data: bytes, address: Address, /) -> int:
-        host, port = address
-        return self._inner.sendto(data, (host if ":" in host else _MAPPED + host, port))
+    def sendto(self, data: Octets, address: Address, /) -> int:
+        return self._inner.sendto(data, _mapped(address))
+
+    def sendmsg(self, buffers: Iterable[Octets], beside: Iterable[tuple[int, int, bytes]], flags: int, address: Address, /) -> int:
+        return self._inner.sendmsg(buffers, beside, flags, _mapped(address))
 
     def recvfrom(self, size: int, /) -> tuple[bytes, Any]:
         data, address = self._inner.recvfrom(size)
@@ -89,11 +107,18 @@ class DualStack:
         self._inner.close()
 
 
+def _mapped(address: Address) -> Address:
+    host, port = address
+    return (host if ":" in host else _MAPPED + host), port
+
+
 def bound(family: int, kind: int, address: Any) -> socket.socket:
     """A non-blocking socket on `address`; one of IPv6 serves IPv4 too. Raises OSError, with nothing left open."""
     opened = socket.socket(family, kind)
     try:
         opened.setblocking(False)
+        if kind == socket.SOCK_STREAM:  # connections of a worker that was killed linger for a minute; its heir needs the port now
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         opened.bind(address)
@@ -103,10 +128,21 @@ def bound(family: int, kind: int, address: Any) -> socket.socket:
     return opened
 
 
-def open_udp(family: int, address: Any) -> tuple[Socket, str, int]:
+def open_udp(family: int, address: Any) -> tuple[UdpSocket, str, int]:
     """The UDP socket on `address`, and the host and port that it got. Raises OSError."""
     opened = bound(family, socket.SOCK_DGRAM, address)
     for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
         opened.setsockopt(socket.SOL_SOCKET, option, KERNEL_BYTES)
     host, port = opened.getsockname()[:2]
-    return (DualStack(opened) if family == socket.AF_INET6 else opened), canonical(host), port
+    return _speaking(opened), canonical(host), port
+
+
+def again(descriptor: int, family: int) -> UdpSocket:
+    """The UDP socket that this descriptor names once more, to be closed by itself. Raises OSError."""
+    opened = socket.socket(family, socket.SOCK_DGRAM, fileno=os.dup(descriptor))
+    opened.setblocking(False)
+    return _speaking(opened)
+
+
+def _speaking(opened: socket.socket) -> UdpSocket:
+    return DualStack(opened) if opened.family == socket.AF_INET6 else opened

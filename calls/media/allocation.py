@@ -8,7 +8,7 @@ that was taken before, and its own cost, stays under the estimate.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 HEADROOM = 1.15  # a step that is not taken yet must leave this much room, so that a rate that sways a little switches nothing
 BLUR = 0.75  # a layer may be as small as this beside its tile
@@ -20,6 +20,7 @@ class Wish:
     """One picture that may be sent. `rates`: bit/s by layer, worst first, None where it does not arrive now.
 
     `height`: of its tile in pixels, None where the page said nothing. `screen`: a shared screen. `flowing`: the layer that is sent now.
+    `layers`: those that make sense for it.
     """
 
     track: int
@@ -27,9 +28,9 @@ class Wish:
     height: int | None = None
     screen: bool = False
     flowing: int | None = None
+    layers: list[int] = field(init=False, compare=False)
 
-    @property
-    def layers(self) -> list[int]:
+    def __post_init__(self) -> None:
         """The layers that make sense for it, worst first: those that arrive, up to the first that fills its tile."""
         found: list[int] = []
         for layer, rate in enumerate(self.rates):
@@ -38,7 +39,7 @@ class Wish:
             found.append(layer)
             if self.height is not None and self.height * BLUR <= TALLEST >> (len(self.rates) - 1 - layer):
                 break
-        return found
+        object.__setattr__(self, "layers", found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +107,15 @@ def gently(chosen: Mapping[int, int | None], flowing: Mapping[int, int | None], 
     return now
 
 
-def last_speakers(most: int, recent: Sequence[str], me: str) -> frozenset[str] | None:
-    """Whose cameras flow to `me` where only those of the last `most` speakers do; None: everybody's. `recent`: the last speaker first."""
-    return None if most == 0 else frozenset([participant for participant in recent if participant != me][:most])
+def last_speakers(most: int, recent: Sequence[str], me: str, pinned: str | None = None) -> frozenset[str] | None:
+    """Whose cameras flow to `me` where only those of `most` people do; None: everybody's. `recent`: the last speaker first.
+
+    Whom `me` has `pinned` is one of them, whoever speaks.
+    """
+    if most == 0:
+        return None
+    ordered = [*([pinned] if pinned else []), *(participant for participant in recent if participant not in (me, pinned))]
+    return frozenset(ordered[:most])
 
 
 def in_order(pictures: Collection[tuple[str, str]], shown: Sequence[tuple[str, str]] | None, recent: Sequence[str]) -> list[tuple[str, str]]:
@@ -116,5 +123,7 @@ def in_order(pictures: Collection[tuple[str, str]], shown: Sequence[tuple[str, s
     if shown is not None:
         places = {picture: place for place, picture in enumerate(shown)}
         return sorted((picture for picture in pictures if picture in places), key=places.__getitem__)
+    if len(pictures) < 2:
+        return list(pictures)
     places_of = {participant: place for place, participant in enumerate(recent)}
     return sorted(pictures, key=lambda picture: places_of.get(picture[0], len(places_of)))

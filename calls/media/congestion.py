@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
 from struct import Struct
 
 from .path import Feedback
@@ -34,6 +35,10 @@ class Arrivals:
         """An authentic packet with this 16-bit number came. What was told as lost and comes late is not told again."""
         if self._highest is None:
             self._highest = self._next = number + 0x10000
+        elif number == (self._highest + 1) & 0xFFFF and self._next <= self._highest + 1 < self._next + MOST_UNTOLD:  # as nearly all
+            self._highest += 1
+            self._at[self._highest] = now
+            return
         ahead = (number - self._highest) & 0xFFFF
         long = self._highest + (ahead if ahead < 0x8000 else ahead - 0x10000)
         if long > self._highest + MOST_NOTED or long >= self._next + MOST_UNTOLD:
@@ -109,11 +114,14 @@ def _chunks(symbols: list[int]) -> bytes:
 def statuses(packet: bytes) -> list[tuple[int, int | None]]:
     """(number, arrival in microseconds of the listener's clock, None: lost) for each packet that one feedback tells of.
 
-    `packet` is one RTCP packet without padding. Raises ValueError on anything that does not fit.
+    `packet` is one RTCP packet; what stands behind the last delta is padding. Raises ValueError on anything that does not fit, and on more
+    packets than a sender remembers.
     """
     if len(packet) < 20:
         raise ValueError("shorter than a transport-cc head")
     base, count = int.from_bytes(packet[12:14]), int.from_bytes(packet[14:16])
+    if count > SENT:
+        raise ValueError("more packets than are remembered")
     ticks = int.from_bytes(packet[16:19]) * (_REFERENCE_US // _TICK_US)
     symbols, at = _symbols(packet, count)
     found: list[tuple[int, int | None]] = []
@@ -156,12 +164,22 @@ def each_packet(compound: bytes) -> Iterator[bytes]:
         at = end
 
 
+def unpadded(compound: bytes) -> bytes:
+    """The compound with its feedback marked as unpadded: browsers let the deltas end at any octet, where readers of RTCP want whole words."""
+    found, at = bytearray(compound), 0
+    for packet in each_packet(compound):
+        if packet[0] & 0x3F == 0x20 | FORMAT and packet[1] == 205 and 1 <= packet[-1] <= len(packet) - 12:
+            found[at] &= ~0x20
+        at += len(packet)
+    return bytes(found)
+
+
 class Sent:
     """What was sent to one listener with transport-wide numbers, and what its feedback made of it."""
 
     def __init__(self) -> None:
         self._next = 1
-        self._sent: list[tuple[int, int, int] | None] = [None] * SENT
+        self._times, self._sizes = array("q", bytes(8 * SENT)), array("i", bytes(4 * SENT))  # by number modulo SENT; without a size: nothing
         self._event_us = 0
         self._received = self._lost = self._acknowledged = self._queue_sum = 0
         self._arrived_us: int | None = None
@@ -172,24 +190,31 @@ class Sent:
 
     def number(self, size: int, now: int) -> int:
         """The next 16-bit number, for a packet of `size` octets that is sent now."""
-        number = self._next & 0xFFFF
-        self._sent[number % SENT] = (number, now, size)
-        self._next += 1
-        return number
+        return self.several((size,), 0, now) & 0xFFFF
+
+    def several(self, sizes: Sequence[int], more: int, now: int) -> int:
+        """As `number`, for packets that go together, each `more` octets longer than told: the first number, in its long form."""
+        first, times, known = self._next, self._times, self._sizes
+        for number, size in enumerate(sizes, first):
+            at = number % SENT
+            times[at] = now
+            known[at] = size + more
+        self._next += len(sizes)
+        return first
 
     def heed(self, told: Iterable[tuple[int, int | None]], now: int) -> None:
         """Take in one feedback; each packet counts once."""
         if now - self._window_us >= WINDOW_US:
             self._least_before, self._least, self._window_us = self._least, None, now
         for number, arrived in told:
-            sent = self._sent[number % SENT]
-            if sent is None or sent[0] != number:
+            at, size = number % SENT, self._sizes[number % SENT]
+            if not size or not 0 < (self._next - number) & 0xFFFF <= SENT:
                 continue
-            self._sent[number % SENT] = None
+            self._sizes[at] = 0
             if arrived is None:
                 self._lost += 1
                 continue
-            self._count(arrived, sent[1], sent[2])
+            self._count(arrived, self._times[at], size)
 
     def _count(self, arrived: int, sent_us: int, size: int) -> None:
         delay = arrived - sent_us

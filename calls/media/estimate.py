@@ -8,6 +8,7 @@ remembered as `wall`, and the estimate stays below it for a while that doubles e
 
 from __future__ import annotations
 
+import math
 from collections import deque
 
 from .path import Estimated, Event, Feedback, Lost
@@ -141,20 +142,25 @@ class Estimate:
             self._losses = (0, 0, now)
             return
         lost, packets, since = self._losses[0] + lost, self._losses[1] + packets, self._losses[2]
-        heavy = packets >= FEW_PACKETS and lost > HEAVY_LOSS * packets
+        heavy = packets >= FEW_PACKETS and _is_more(lost, packets, HEAVY_LOSS)
         if not heavy and packets < LOSS_PACKETS and (now - since < LOSS_SECONDS or packets < FEW_PACKETS):
             self._losses = (lost, packets, since)
             return
         self._loss, self._losses = min(1.0, lost / packets), (0, 0, now)
         if self._loss > HIGH_LOSS:
-            self._lower_by_loss(now)
+            self._lower_by_loss(heavy, now)
         elif self._loss < HIGH_LOSS / 2:
             self._lossy_from = None
 
-    def _lower_by_loss(self, now: float) -> None:
+    def _lower_by_loss(self, heavy: bool, now: float) -> None:
         carried = self._carried()
         base = self._rate if carried is None else min(self._rate, carried / max(0.1, 1 - self._loss))
-        if self._lossy_from is None or self._loss > HEAVY_LOSS:
+        if self._lossy_from is None or heavy:
             self._lossy_from = base
         self._set(min(self._rate, max(base * (1 - self._loss / 2), LOSS_SHARE * self._lossy_from)))
         self._settled_at = now + SETTLE
+
+
+def _is_more(lost: int, packets: int, share: float) -> bool:
+    """Is more lost than this share, beyond what chance makes of so few packets? By three deviations, because it is asked ten times a second."""
+    return lost - share * packets > 3 * math.sqrt(share * (1 - share) * packets)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import cast
 
-from .peer import NackGenerator, RtcpReceiverInfo, RtpPacket, StreamStatistics
+from .peer import NackGenerator, RtcpReceiverInfo, RtpPacket
 from .sink import Packet
 
 KEY_FRAME_GAP = 0.4  # seconds between two requests for one track, whoever asks
@@ -14,64 +14,102 @@ LONGEST_JUMP = 512  # a wider gap is a new beginning, not loss: nothing keeps pa
 REPEAT_SECONDS = 0.1
 MOST_REPEATS = 10
 CEILINGS = {"cam": 1_500_000, "screen": 2_500_000}  # bit/s
+LOWER_LAYERS = 500_000  # bit/s more for a source that is sent in several layers
 FLOOR = 150_000
 HIGH_LOSS, LOW_LOSS = 0.10, 0.02
 GROWTH = 1.08  # per second
 REPORT_LIFE = 5.0  # seconds a listener's report counts
 
 
-class Bucket:
-    """A token bucket: `rate` tokens per second, at most `burst`."""
-
-    __slots__ = ("_at", "_burst", "_rate", "_tokens")
-
-    def __init__(self, rate: float, burst: float, now: float) -> None:
-        self._rate, self._burst, self._tokens, self._at = rate, burst, burst, now
-
-    def take(self, now: float) -> bool:
-        """Spend one token; False when there is none."""
-        self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rate)
-        self._at = now
-        if self._tokens < 1:
-            return False
-        self._tokens -= 1
-        return True
-
-
 class KeyFrames:
-    """At most one key-frame request per 0.4 s and track. One that came too early is remembered, not lost."""
+    """At most one key-frame request per 0.4 s and track. One that came too early is remembered (`wanted`), not lost."""
 
     def __init__(self) -> None:
         self._last = float("-inf")
-        self._wanted = False
+        self.wanted = False
 
     def want(self) -> None:
         """Somebody needs a key frame."""
-        self._wanted = True
+        self.wanted = True
 
     def due(self, now: float) -> bool:
         """True when a request must be sent now; the caller sends it."""
-        if not self._wanted or now - self._last < KEY_FRAME_GAP:
+        if not self.wanted or now - self._last < KEY_FRAME_GAP:
             return False
-        self._wanted, self._last = False, now
+        self.wanted, self._last = False, now
         return True
 
 
+class Statistics:
+    """What RFC 3550 (appendix A.3 and A.8) counts of one stream, by the clock that it is told."""
+
+    def __init__(self, clock_rate: int) -> None:
+        self._clock_rate = clock_rate
+        self.base: int | None = None
+        self.highest = self.cycles = self.received = 0
+        self._jitter = self._arrival = self._timestamp = 0
+        self._expected_before = self._received_before = 0
+
+    def add(self, packet: Packet, now: float) -> None:
+        """Note one packet, in order or late."""
+        number, begun = packet.sequence_number, self.base is not None
+        self.received += 1
+        if self.base is None:
+            self.base = number
+        elif not 0 < (number - self.highest) & 0xFFFF < 0x8000:
+            return
+        elif number < self.highest:
+            self.cycles += 1 << 16
+        arrival = int(now * self._clock_rate)
+        self.highest = number
+        if begun and packet.timestamp != self._timestamp:
+            passed = (packet.timestamp - self._timestamp + 0x80000000) % 0x100000000 - 0x80000000
+            self._jitter += abs(arrival - self._arrival - passed) - ((self._jitter + 8) >> 4)
+        self._arrival, self._timestamp = arrival, packet.timestamp
+
+    @property
+    def expected(self) -> int:
+        return self.cycles + self.highest - (self.base or 0) + 1
+
+    @property
+    def jitter(self) -> int:
+        """In units of the stream's clock."""
+        return min(max(self._jitter >> 4, 0), 0xFFFFFFFF)
+
+    @property
+    def lost(self) -> int:
+        """As many as 24 bits hold."""
+        return min(max(self.expected - self.received, -(1 << 23)), (1 << 23) - 1)
+
+    def fraction(self) -> int:
+        """Of 256, how many were lost since this was last asked."""
+        expected, received = self.expected - self._expected_before, self.received - self._received_before
+        self._expected_before, self._received_before = self.expected, self.received
+        return 0 if expected <= max(received, 0) else min(((expected - received) << 8) // expected, 255)
+
+
 class Reception:
-    """What arrived of one track, what is missing, and the report about it (RFC 3550 section 6.4, RFC 4585 section 6.2.1)."""
+    """What arrived of one track, what is missing, and the report about it (RFC 3550 section 6.4, RFC 4585 section 6.2.1).
+
+    `gave_up`: a number was asked for so often that it is not any more; whoever reads it sets it back.
+    """
 
     def __init__(self, clock_rate: int) -> None:
         self._nack = NackGenerator()
-        self._statistics = StreamStatistics(clock_rate)
-        self._repeats: dict[int, int] = {}
+        self._statistics = Statistics(clock_rate)
+        self._asked: dict[int, tuple[int, float]] = {}  # how often each missing number was asked for, and when last
         self._asked_at = float("-inf")
         self._report: tuple[int, float] | None = None
+        self.gave_up = False
 
     def add(self, packet: Packet, now: float) -> list[int]:
         """Note one packet; returns the numbers to ask for at once, when it revealed a gap."""
-        seen = cast(RtpPacket, packet)  # both counters read the sequence number and the timestamp, nothing else
-        self._statistics.add(seen)
+        self._statistics.add(packet, now)
         highest = self._nack.max_seq
+        if highest is not None and packet.sequence_number == (highest + 1) & 0xFFFF and not self._nack.missing:  # as nearly all
+            self._nack.max_seq = packet.sequence_number
+            return []
+        seen = cast(RtpPacket, packet)  # only the sequence number is read
         if highest is not None and LONGEST_JUMP < (packet.sequence_number - highest) & 0xFFFF < 0x8000:
             self._nack = NackGenerator()
         return self._ask(now) if self._nack.add(seen) else []
@@ -81,17 +119,22 @@ class Reception:
         self._nack.missing.discard(sequence_number)
 
     def repeat(self, now: float) -> list[int]:
-        """The numbers to ask for again: those still missing, at most ten times each."""
+        """The numbers to ask for again: those still missing that were not asked for within 100 ms, at most ten times each."""
         return self._ask(now) if self._nack.missing and now - self._asked_at >= REPEAT_SECONDS else []
 
     def _ask(self, now: float) -> list[int]:
+        """A newer gap does not bring the next turn of an older number nearer: its answer may be under way."""
         missing = self._nack.missing
-        for number in list(missing):
-            if self._repeats.get(number, 0) >= MOST_REPEATS:
+        due = [number for number in missing if number not in self._asked or now - self._asked[number][1] >= REPEAT_SECONDS]
+        for number in due:
+            if self._asked.get(number, (0, now))[0] >= MOST_REPEATS:
                 missing.discard(number)
-        self._repeats = {number: self._repeats.get(number, 0) + 1 for number in missing}
+                self.gave_up = True
+        told = sorted(number for number in due if number in missing)[-MOST_MISSING:]
+        self._asked = {number: asked for number, asked in self._asked.items() if number in missing}
+        self._asked |= {number: (self._asked.get(number, (0, now))[0] + 1, now) for number in told}
         self._asked_at = now
-        return sorted(missing)[-MOST_MISSING:]
+        return told
 
     def sender_report(self, ntp: int, now: float) -> None:
         """Remember the publisher's last report, so that it can measure the way there and back."""
@@ -100,15 +143,15 @@ class Reception:
     def report(self, ssrc: int, now: float) -> RtcpReceiverInfo | None:
         """The block about `ssrc` for a receiver report; None before the first packet."""
         seen = self._statistics
-        if seen.max_seq is None:
+        if seen.base is None:
             return None
         last, at = self._report or (0, now)
         return RtcpReceiverInfo(
             ssrc=ssrc,
-            fraction_lost=min(seen.fraction_lost, 255),
-            packets_lost=seen.packets_lost,
-            highest_sequence=(seen.cycles + seen.max_seq) & 0xFFFFFFFF,
-            jitter=min(max(seen.jitter, 0), 0xFFFFFFFF),
+            fraction_lost=seen.fraction(),
+            packets_lost=seen.lost,
+            highest_sequence=(seen.cycles + seen.highest) & 0xFFFFFFFF,
+            jitter=seen.jitter,
             lsr=last,
             dlsr=int((now - at) * 65536) & 0xFFFFFFFF,
         )
@@ -117,11 +160,13 @@ class Reception:
 class Ceiling:
     """The rate that a video source may use: a fixed cap, lowered by what its listeners lose (D16).
 
-    A listener's own bandwidth estimate is never passed on: it follows what it is sent, and collapses.
+    A listener's own bandwidth estimate is never passed on: it follows what it is sent, and collapses. Where there are `several`
+    layers, losses lower nothing: whoever loses is sent a lower one, and everybody else keeps the best.
     """
 
-    def __init__(self, source: str) -> None:
-        self._cap = CEILINGS[source]
+    def __init__(self, source: str, several: bool = False) -> None:
+        self._several = several
+        self._cap = CEILINGS[source] + (LOWER_LAYERS if several else 0)
         self._rate = float(self._cap)
         self._losses: dict[str, tuple[float, float]] = {}
         self._at: float | None = None
@@ -133,6 +178,8 @@ class Ceiling:
 
     def lost(self, listener: str, fraction: float, now: float) -> None:
         """One listener's receiver report: the fraction (0 to 1) of its copy that did not arrive."""
+        if self._several:
+            return
         self._losses[listener] = (fraction, now)
         if fraction > HIGH_LOSS:
             self._rate = max(FLOOR, self._rate * (1 - fraction / 2))

@@ -1,7 +1,7 @@
 """What the media loop and the database's thread say to one another: plain values through two queues.
 
 `Order` goes from the loop (`calls.media.worker`) to the thread (`calls.control`), `Answer` comes back. All times of leases and
-readings are of `time.monotonic`, which both share; times that history keeps are aware datetimes.
+readings are of `clock.now`, which both share; times that history keeps are aware datetimes.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ class Admitted:
 
 @dataclass(frozen=True)
 class CallView:
-    """One call as the database had it: the whole truth at `read_at`, until `lease_until` (both of time.monotonic).
+    """One call as the database had it: the whole truth at `read_at`, until `lease_until` (both of `clock.now`).
+
+    That it is this worker's under `fence` was known at `held_as_of`, which may be earlier.
 
     `people` by participant id, `permits` and `marks` by person id and source; `left` are the participants
     who went by their own wish. `wish` is the recording side's own value.
@@ -48,6 +50,7 @@ class CallView:
     left: frozenset[str] = frozenset()
     ended: bool = False
     wish: object | None = None
+    held_as_of: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -59,8 +62,22 @@ class Lost:
 
 
 @dataclass(frozen=True)
+class Renewed:
+    """A heartbeat was taken: these calls are this worker's, each under its fence, and until `until` nobody else may take them.
+
+    What was held before and is not among them is lost, as of `read_at`; both of `clock.now`, `read_at` from before the heartbeat.
+    `drain_in`: seconds within which the calls are to be moved, None while nobody asks for it.
+    """
+
+    fences: Mapping[str, int]
+    read_at: float
+    until: float
+    drain_in: float | None = None
+
+
+@dataclass(frozen=True)
 class Unconfirmed:
-    """The database does not answer. What is known of the call was last confirmed at `since` (time.monotonic)."""
+    """The database does not answer. What is known of the call was last confirmed at `since` (`clock.now`)."""
 
     call_id: str
     since: float
@@ -122,5 +139,5 @@ class Outcome:
     failed: str = ""
 
 
-Answer = CallView | Lost | Unconfirmed | Outcome
+Answer = CallView | Lost | Unconfirmed | Renewed | Outcome
 Order = Look | Joined | Left | Release | Errand

@@ -1,7 +1,7 @@
 """The packet path: the interface behind which its forms stand, and the plain values that cross it.
 
-`forward.PythonPath` is the form in Python; `docs/media.md` says step by step what every form does. Everything here is called in
-the loop's thread. Moments are microseconds of the monotonic clock.
+`forward.PythonPath` is the form in Python, `native.path.NativePath` the one in C, `forms` chooses; `docs/media.md` says step by step what
+every form does. Everything here is called in the loop's thread. Moments are microseconds of the monotonic clock.
 
 What must never happen behind this interface, and what holds it:
 - Somebody receives a track who may not: a copy or tap exists only between `add` and `remove`, `tap` and `untap`; when `remove`,
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from .sink import Sink
 
@@ -107,8 +107,7 @@ class Estimated:
 Event = KeyFrameWanted | Learnt | Lost | Feedback | Estimated
 
 
-@dataclass(frozen=True, slots=True)
-class LayerSeen:
+class LayerSeen(NamedTuple):
     """One layer as it arrives: totals, when its last packet came (None before the first), and whether a copy or tap waits for a key frame."""
 
     packets: int
@@ -117,8 +116,7 @@ class LayerSeen:
     starving: bool
 
 
-@dataclass(frozen=True, slots=True)
-class TrackSeen:
+class TrackSeen(NamedTuple):
     """One track as it arrives. `level`: sum of (127 - dBov) over `levels` packets with an audio level since the last look (RFC 6464)."""
 
     layers: tuple[LayerSeen, ...]
@@ -139,6 +137,9 @@ class Reported:
     since_report: int
 
 
+Masters = tuple[bytes | None, bytes | None]  # each a master key and its salt, one behind the other; None where only the session knows them
+
+
 class End(Protocol):
     """One end of a peer connection, as the path needs it: `peer.Link`."""
 
@@ -151,9 +152,26 @@ class End(Protocol):
     def sessions(self) -> tuple[Any, Any]:
         """The SRTP sessions, receiving and sending. From `attach` on nobody but the path touches them."""
 
+    @property
+    def masters(self) -> Masters:
+        """What the sessions were made with, receiving and sending."""
+
 
 class MediaPath(Protocol):
     """Tracks are named by numbers, ends by their number, listeners by participant."""
+
+    # The socket.
+    def read(self, descriptor: int, family: int, others: Callable[[bytes, Address], None]) -> int:
+        """Read this UDP socket from now on; what is not sealed media of a known address is given to `others`. Raises OSError.
+
+        Returns the descriptor whose readiness `woken` is to be told of.
+        """
+
+    def woken(self) -> float:
+        """Something lies ready at that descriptor. Returns the seconds after which to call again, whatever lies there; 0.0: when something does."""
+
+    def take_up(self) -> None:
+        """Whatever lies in that socket now is taken before this returns."""
 
     # The fence.
     def allow(self, until_us: int | None) -> None:

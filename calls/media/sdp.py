@@ -148,7 +148,11 @@ def parse_offer(text: object, declared: Mapping[str, str]) -> Offer:
         section = sections.get(mid)
         if section is None or not section.sends or KINDS.get(source) != section.kind:
             raise Refused("sdp-track-unknown")
-        if section.payload_type is None or (section.ssrc is None and MID not in section.extensions):
+        if (
+            section.payload_type is None
+            or (section.ssrc is None and MID not in section.extensions)
+            or (section.rids and RID not in section.extensions)
+        ):
             raise Refused("sdp-unsupported")
     return Offer(offer.sections, offer.ufrag, offer.pwd, offer.fingerprints, dict(declared))
 
@@ -229,7 +233,8 @@ def _section(block: _Block) -> Section:
         raise Refused("sdp-malformed")
     rejected = _number(port, 0, 65535) == 0 and "bundle-only" not in block.attributes
     payload_type = _payload_type(block, kind, payload_types)
-    ssrc, repair_ssrc = _ssrcs(block)
+    rids = _rids(block) if kind == "video" else ()
+    ssrc, repair_ssrc = (None, None) if rids else _ssrcs(block)  # each layer has its own, learnt by its RID
     return Section(
         mid=mid,
         kind=kind,
@@ -240,7 +245,7 @@ def _section(block: _Block) -> Section:
         rejected=rejected,
         repair_payload_type=_repair_payload_type(block, payload_type, payload_types) if kind == "video" else None,
         repair_ssrc=repair_ssrc,
-        rids=_rids(block) if kind == "video" else (),
+        rids=rids,
     )
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from struct import Struct
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 _HEAD = Struct("!BBHLL")
+_BLOCK = Struct("!HH")
+_USUAL = Struct("!BBHLLHH")  # head and extension head, as browsers send them
 _ONE_BYTE_PROFILE = 0xBEDE
 _TWO_BYTE_PROFILE = 0x1000
 
@@ -29,6 +31,12 @@ class Packet:
     @classmethod
     def parse(cls, raw: bytes) -> Packet:
         """Read one packet; raises ValueError on anything that RFC 3550 or RFC 8285 does not allow."""
+        if len(raw) >= _USUAL.size and raw[0] == 0x90:
+            _, second, sequence_number, timestamp, ssrc, profile, words = _USUAL.unpack_from(raw)
+            if profile == _ONE_BYTE_PROFILE:
+                start = _USUAL.size + 4 * words
+                found = _short_elements(raw, _USUAL.size, start)
+                return cls(second & 0x7F, second > 0x7F, sequence_number, timestamp, ssrc, raw[start:], found)
         if len(raw) < _HEAD.size:
             raise ValueError("shorter than an RTP header")
         first, second, sequence_number, timestamp, ssrc = _HEAD.unpack_from(raw)
@@ -41,7 +49,7 @@ class Packet:
             if not 0 < padding <= end - start:
                 raise ValueError("padding does not fit")
             end -= padding
-        return cls(second & 0x7F, bool(second & 0x80), sequence_number, timestamp, ssrc, raw[start:end], extensions)
+        return cls(second & 0x7F, second > 0x7F, sequence_number, timestamp, ssrc, raw[start:end], extensions)
 
 
 def header_end(raw: bytes) -> tuple[int, dict[int, bytes]]:
@@ -55,17 +63,37 @@ def header_end(raw: bytes) -> tuple[int, dict[int, bytes]]:
         return start, {}
     if start + 4 > len(raw):
         raise ValueError("extension head does not fit")
-    profile = int.from_bytes(raw[start : start + 2])
-    end = start + 4 + 4 * int.from_bytes(raw[start + 2 : start + 4])
+    profile, words = _BLOCK.unpack_from(raw, start)
+    end = start + 4 + 4 * words
     if end > len(raw):
         raise ValueError("extensions do not fit")
-    return end, _elements(profile, raw[start + 4 : end])
+    if profile == _ONE_BYTE_PROFILE:
+        return end, _short_elements(raw, start + 4, end)
+    return end, _long_elements(raw[start + 4 : end]) if profile & 0xFFF0 == _TWO_BYTE_PROFILE else {}
 
 
-def _elements(profile: int, block: bytes) -> dict[int, bytes]:
-    """RFC 8285 sections 4.2 and 4.3. An unknown profile holds nothing for us."""
-    if profile != _ONE_BYTE_PROFILE and profile & 0xFFF0 != _TWO_BYTE_PROFILE:
-        return {}
+def _short_elements(raw: bytes, position: int, end: int) -> dict[int, bytes]:
+    """RFC 8285 section 4.2."""
+    if end > len(raw):
+        raise ValueError("extensions do not fit")
+    found: dict[int, bytes] = {}
+    while position < end:
+        head = raw[position]
+        position += 1
+        if head == 0:
+            continue
+        key, past = head >> 4, position + (head & 0x0F) + 1
+        if key == 15:
+            break
+        if past > end:
+            raise ValueError("extension element does not fit")
+        found[key] = raw[position:past]
+        position = past
+    return found
+
+
+def _long_elements(block: bytes) -> dict[int, bytes]:
+    """RFC 8285 section 4.3."""
     found: dict[int, bytes] = {}
     position = 0
     while position < len(block):
@@ -73,14 +101,9 @@ def _elements(profile: int, block: bytes) -> dict[int, bytes]:
         if head == 0:
             position += 1
             continue
-        if profile == _ONE_BYTE_PROFILE:
-            key, length, position = head >> 4, (head & 0x0F) + 1, position + 1
-            if key == 15:
-                break
-        else:
-            if position + 2 > len(block):
-                raise ValueError("extension element does not fit")
-            key, length, position = head, block[position + 1], position + 2
+        if position + 2 > len(block):
+            raise ValueError("extension element does not fit")
+        key, length, position = head, block[position + 1], position + 2
         if position + length > len(block):
             raise ValueError("extension element does not fit")
         found[key] = block[position : position + length]
@@ -102,6 +125,14 @@ class Sink(Protocol):
 
     def closed(self, reason: str) -> None:
         """The track is over, by name: `ended`, `left`, `faulty`. Nothing follows."""
+
+
+@runtime_checkable
+class BareSink(Protocol):
+    """A sink that needs no more of a packet than its octets: where a form of the path has not read it anyway, this is called instead of `packet`."""
+
+    def heard(self, raw: bytes, start: int, length: int, arrived: float) -> None:
+        """As `packet`. The payload of `raw` begins at `start` and has `length` octets, which are 0 where it was padding only."""
 
 
 def starts_key_frame(payload: bytes) -> bool:

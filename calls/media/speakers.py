@@ -7,6 +7,7 @@ own room, which is the quietest that was heard of late. Times and thresholds dif
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Mapping
 
 RISE, FALL = 0.1, 0.4  # seconds over which loudness is smoothed upwards and downwards
 LEAST = 72.0  # loudness of a voice
@@ -49,17 +50,25 @@ class Speakers:
         self._told: list[str] = []
         self._told_at = self._at = -math.inf
 
-    def note(self, loudness: dict[str, float], silent: set[str], now: float) -> None:
-        """The loudness of every microphone in the room since the last time. Who is `silent` declared so, and does not speak."""
+    def knows(self, people: Collection[str]) -> bool:
+        """Are these the people of the last time, none of whom had an open microphone then? Silence has nothing new to tell of them."""
+        return not self._voices and not self._told and self._lists(people)
+
+    def _lists(self, people: Collection[str]) -> bool:
+        return len(self.recent) == len(people) and all(who in people for who in self.recent)
+
+    def note(self, loudness: Mapping[str, float], people: Collection[str], now: float) -> None:
+        """The loudness of every open microphone in the room since the last time, and everybody in it."""
         elapsed, self._at = max(0.0, min(1.0, now - self._at)), now
-        self._voices = {who: self._voices.get(who, Voice()) for who in loudness if who not in silent}
+        if self._voices.keys() != loudness.keys():
+            self._voices = {who: self._voices.get(who) or Voice() for who in loudness}
         for who, voice in self._voices.items():
             voice.note(loudness[who], elapsed, now)
-        speaking = {who: voice.loudness for who, voice in self._voices.items() if voice.speaks}
-        self.active = _ordered([who for who in self.active if who in speaking], speaking)
-        known = [who for who in self.recent if who in loudness]
-        known += [who for who in loudness if who not in known]
-        self.recent = self.active + [who for who in known if who not in speaking]
+        before, speaking = self.active, {who: voice.loudness for who, voice in self._voices.items() if voice.speaks}
+        self.active = _ordered([who for who in before if who in speaking], speaking) if speaking else []
+        if self.active != before or not self._lists(people):
+            known = dict.fromkeys(who for who in self.recent if who in people) | dict.fromkeys(people)
+            self.recent = self.active + [who for who in known if who not in speaking]
 
     def news(self, now: float) -> list[str] | None:
         """Who speaks, when it has changed since it was last told; at most every 0.3 s, but of a silence at once."""

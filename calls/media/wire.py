@@ -13,6 +13,7 @@ import base64
 import hashlib
 import hmac
 import json
+import math
 import socket
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, fields
@@ -27,9 +28,11 @@ BUFFER_LIMIT = 1024 * 1024  # bytes written and not yet taken by the other end; 
 LIFETIME = 20  # seconds that a new token is good for
 LONGEST = 30  # seconds ahead that an expiry may lie; the difference to LIFETIME is for clocks that disagree
 KEY_SIZE = 32  # bytes a key has at least
-CONNECT_PATIENCE = 2.0  # seconds
+CONNECT_PATIENCE = 1.0  # seconds; a machine that is gone does not answer at all, and its calls are wanted elsewhere
 PARTICIPANT = "participant"
 CONTROL = "control"
+ALIVE = "alive"  # kind of the worker's sign of life on a participant's pipe: the first frame, and twice a second
+PROBE = "probe"
 
 _CONTEXT = b"cleac/pipe/v1\x00"
 
@@ -45,7 +48,7 @@ def pack(message: Mapping[str, Any]) -> bytes:
 def unpack(body: bytes) -> dict[str, Any]:
     """The object in a frame's body. Raises Refused: `wire-not-json`, `wire-not-an-object`, `wire-duplicate-key`."""
     try:
-        value = json.loads(body.decode(), object_pairs_hook=_without_duplicates, parse_constant=_no_constant)
+        value = json.loads(body.decode(), object_pairs_hook=_without_duplicates, parse_constant=_no_constant, parse_float=_finite)
     except (ValueError, RecursionError):
         raise Refused("wire-not-json") from None
     if not isinstance(value, dict):
@@ -62,6 +65,13 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(name)  # RFC 8259 section 6 knows no NaN and no Infinity
+
+
+def _finite(text: str) -> float:
+    found = float(text)
+    if math.isinf(found):
+        raise ValueError("a number that is too large for what we can say again")
+    return found
 
 
 async def read_frame(reader: asyncio.StreamReader, limit: int = FRAME_LIMIT) -> dict[str, Any] | None:
@@ -106,7 +116,7 @@ class Claims:
         if not texts or not numbers:
             raise Refused("wire-token-malformed")
         whole = self.typ == PARTICIPANT and all(map(_is_id, ids)) and self.fence > 0
-        bare = self.typ == CONTROL and not any((*ids, self.fence, self.epoch))
+        bare = self.typ in (CONTROL, PROBE) and not any((*ids, self.fence, self.epoch))
         if not whole and not bare:
             raise Refused("wire-token-malformed")
 
@@ -124,6 +134,11 @@ def _is_id(text: str) -> bool:
 def control_token(key: bytes, *, address: str, now: float) -> str:
     """Lets a process of ours send notes to the worker at `address`."""
     return sign(key, Claims(CONTROL, address, int(now) + LIFETIME))
+
+
+def probe_token(key: bytes, *, address: str, now: float) -> str:
+    """Lets a process of ours ask the worker at `address` for one trial connection (`probes`)."""
+    return sign(key, Claims(PROBE, address, int(now) + LIFETIME))
 
 
 def participant_token(key: bytes, *, address: str, tenant: object, call: object, participant: object, fence: int, epoch: int, now: float) -> str:

@@ -1,13 +1,27 @@
 """Every write to meetings and calls. Each leaves its entry, as the last statement of its transaction."""
 
-from .meetings import cancel, expire_invitation, invite, invite_again, mail_sent, new_invitation_link, revoke_invitation, schedule
-from .relays import relays_for
+from .meetings import (
+    cancel,
+    expire_invitation,
+    expire_meeting,
+    forget_invitations,
+    invite,
+    invite_again,
+    is_mail_promised,
+    mail_sent,
+    new_invitation_link,
+    revoke_invitation,
+    schedule,
+)
+from .network import try_way
+from .relays import relays_for, relays_for_a_test
 from .sittings import (
     admit,
     deny,
     end,
     end_without_host,
     enter_lobby,
+    forget_call,
     joined,
     leave,
     leave_unseen,
@@ -28,8 +42,12 @@ __all__ = [
     "end_without_host",
     "enter_lobby",
     "expire_invitation",
+    "expire_meeting",
+    "forget_call",
+    "forget_invitations",
     "invite",
     "invite_again",
+    "is_mail_promised",
     "issue_ticket",
     "joined",
     "leave",
@@ -40,10 +58,12 @@ __all__ = [
     "open_call",
     "ready",
     "relays_for",
+    "relays_for_a_test",
     "remove",
     "revoke_invitation",
     "schedule",
     "step_back",
+    "try_way",
     "use_ticket",
     "wake_pages",
 ]

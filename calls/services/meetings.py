@@ -22,6 +22,7 @@ from ..models import Invitation, Meeting
 from ..queries import TURNED_AWAY
 from .sittings import forgive, locked, locked_meeting, remove
 
+MAIL = "calls.send_invitation"  # the job
 LINK_LIFE = timedelta(days=30)
 FURTHEST_START = timedelta(days=2 * 365)
 INVITED_AT_MOST = 200
@@ -60,7 +61,7 @@ def schedule(
 
 @transaction.atomic
 def invite(*, meeting: Meeting, name: str, email: str = "", by: Actor, at: datetime) -> tuple[Invitation, str]:
-    """Invite somebody; returns the invitation and a personal link to show once. Entries: `person.added` and those of `invite_again`.
+    """Invite somebody; returns the invitation and the link, as `invite_again`. Entries: `person.added` and those of `invite_again`.
 
     Raises Refused: "name-missing", "name-too-long", and what `invite_again` raises.
     """
@@ -76,10 +77,11 @@ def invite(*, meeting: Meeting, name: str, email: str = "", by: Actor, at: datet
 
 @transaction.atomic
 def invite_again(*, meeting: Meeting, person: Person, by: Actor, at: datetime) -> tuple[Invitation, str]:
-    """Invite somebody whom the tenant knows; returns the invitation and a personal link to show once.
+    """Invite somebody whom the tenant knows; returns the invitation, and a personal link to show once, for who has no address.
 
-    With an address a mail is promised, which carries a link of its own: a secret is kept nowhere, so it cannot be sent later.
-    It also lets in again whoever was removed or not admitted. Entries: `link.issued`, `invitation.sent`.
+    Whoever holds a link answers in the person's name, and sees what is kept of the person in every meeting. So to somebody with an address a
+    link goes by mail alone, and whoever invites never sees it: then the second value is empty. The mail's link is made when it is sent, because
+    a secret is kept nowhere. It also lets in again whoever was removed or not admitted. Entries: `link.issued` for a link to show, `invitation.sent`.
 
     Raises Refused: "meeting-over" 409, "invites-the-host", "too-many-invitations" 409.
     """
@@ -90,9 +92,11 @@ def invite_again(*, meeting: Meeting, person: Person, by: Actor, at: datetime) -
         raise Refused("invites-the-host")
     invitation = _invitation(meeting, person, at)
     forgive(meeting=meeting, person=person, by=by, at=at)
-    url = new_invitation_link(invitation=invitation, by=by, at=at)
+    url = ""
     if person.email:
-        jobs.later("calls.send_invitation", invitation_id=invitation.pk)
+        jobs.later(MAIL, invitation_id=invitation.pk)
+    else:
+        url = new_invitation_link(invitation=invitation, by=by, at=at)
     log.record("invitation.sent", on=invitation, by=by, at=at, meeting=meeting.pk, person=person.pk, mail=bool(person.email))
     return invitation, url
 
@@ -106,6 +110,11 @@ def new_invitation_link(*, invitation: Invitation, by: Actor, at: datetime) -> s
     )
     Invitation.objects.filter(pk=invitation.pk).update(link=link.pk)
     return f"{settings.CLEAC.public_url.rstrip('/')}/j#{secret}"
+
+
+def is_mail_promised(*, invitation: Invitation) -> bool:
+    """Is a mail of this invitation still to be sent? False once it was, and once so many tries failed that it was given up."""
+    return jobs.is_promised(MAIL, invitation_id=invitation.pk)
 
 
 @transaction.atomic
@@ -166,17 +175,43 @@ def _locked_links(invitation: Invitation) -> list[LinkSecret]:
     return list(house_queries.links_to(invitation.pk).filter(person=invitation.person_id).select_for_update(no_key=True))
 
 
-@transaction.atomic
-def expire_invitation(*, invitation: Invitation, ended_before: datetime, by: Actor, at: datetime) -> bool:
-    """Delete an invitation that was never used and ended before then, with its links; whether it was this call's doing. Entry: `invitation.expired`.
+def forget_invitations(*, person: Person, made_before: datetime, at: datetime) -> tuple[int, int]:
+    """Delete the person's links that were made before then, and the invitations that no newer one keeps alive; how many invitations, how many links.
 
-    Safe to run twice. Nothing happens while a hold stands on the person, or when somebody came with it after all.
+    In the caller's transaction, whose entry tells of it.
+    """
+    alive = queries.invited_since(person, made_before, at)
+    gone = queries.meetings_of(person).exclude(pk__in=list(alive.values_list("pk", flat=True))).delete()[0]
+    return gone, house.forget_old_links(person=person, made_before=made_before)
+
+
+@transaction.atomic
+def expire_invitation(*, invitation: Invitation, used: bool, ended_before: datetime, by: Actor, at: datetime) -> bool:
+    """Delete an invitation that ended before then, with its links; whether it was this call's doing. Entry: `invitation.expired`.
+
+    Safe to run twice. Nothing happens while a hold stands on the person, or when `used` does not tell whether somebody came with it.
     """
     locked_meeting(meeting=invitation.meeting)
-    found = queries.unused_invitations(ended_before=ended_before).filter(pk=invitation.pk).first()
+    over = queries.used_invitations if used else queries.unused_invitations
+    found = over(ended_before=ended_before).filter(pk=invitation.pk).first()
     if found is None or holds.is_held(found.person_id):
         return False
     house.forget_links(subject_id=found.pk)
     Invitation.objects.filter(pk=found.pk).delete()
     log.record("invitation.expired", on=invitation, by=by, at=at, meeting=invitation.meeting_id, person=invitation.person_id)
+    return True
+
+
+@transaction.atomic
+def expire_meeting(*, meeting: Meeting, over_before: datetime, by: Actor, at: datetime) -> bool:
+    """Delete a meeting that nobody ever came to and that was over before then; whether it was this call's doing. Entry: `meeting.expired`.
+
+    Safe to run twice. Nothing happens while an invitation of it is left, or while a hold stands on its host.
+    """
+    locked_meeting(meeting=meeting)
+    found = queries.meetings_never_held(over_before=over_before).filter(pk=meeting.pk).first()
+    if found is None or holds.is_held(found.host_id):
+        return False
+    Meeting.objects.filter(pk=found.pk).delete()
+    log.record("meeting.expired", on=meeting, by=by, at=at)
     return True

@@ -23,7 +23,7 @@ from tenants.errors import Refused
 from tenants.models import LinkSecret, Person
 from tenants.permissions import Actor
 
-from .. import mailbox, queries
+from .. import mailbox, placement, queries
 from ..errors import Door
 from ..models import Call, Meeting, Participant
 from ..queries import GUEST_SEATS, IN_THE_CALL, TURNED_AWAY
@@ -261,6 +261,18 @@ def forgive(*, meeting: Meeting, person: Person, by: Actor, at: datetime) -> Non
     own.state, own.epoch, own.joined_at, own.ready_at = _after("forgive", own), own.epoch + 1, None, None
     own.save(update_fields=["state", "epoch", "joined_at", "ready_at"])
     log.record("participant.forgiven", on=own, by=by, at=at, call=own.call_id, person=person.pk)
+
+
+@transaction.atomic
+def forget_call(*, call: Call) -> None:
+    """Delete a sitting that ended, with who was in it and when; its meeting too, when that was the last of it. Safe to run twice.
+
+    For who has found that the retention of evidence is over, in that transaction, and has let go of everything that names the call.
+    """
+    locked_meeting(meeting=call.meeting)
+    placement.forget(call.pk)
+    queries.sitting(call.pk).delete()
+    queries.meetings_without_trace(call.meeting_id).delete()
 
 
 def wake_pages(*, participant_ids: Iterable[UUID]) -> None:

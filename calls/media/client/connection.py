@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import secrets
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
+import pylibsrtp
 from aioice import stun
 from aiortc.rtcdtlstransport import RTCCertificate, RTCDtlsFingerprint, RTCDtlsParameters, RTCDtlsTransport
 
@@ -132,10 +132,13 @@ class Connection(asyncio.DatagramProtocol):
         session = self.dtls._rx_srtp
         if session is None:
             return
-        if is_control(data):
-            self._on_rtcp(session.unprotect_rtcp(data))
-        else:
-            self._on_rtp(session.unprotect(data))
+        control = is_control(data)
+        try:
+            clear = session.unprotect_rtcp(data) if control else session.unprotect(data)
+        except pylibsrtp.Error:
+            self.counters["refused"] += 1  # what was sent again came twice
+            return
+        (self._on_rtcp if control else self._on_rtp)(clear)
 
     async def _recv(self) -> bytes:
         return await self.inbox.get()
@@ -153,10 +156,11 @@ class Connection(asyncio.DatagramProtocol):
 
     async def close(self) -> None:
         """Say goodbye and let the socket go."""
-        for task in self.tasks:
-            task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.gather(*self.tasks, return_exceptions=True)
+        while waiting := [task for task in self.tasks if not task.done()]:
+            for task in waiting:
+                task.cancel()  # again, where a message came in the same moment: up to Python 3.11 `wait_for` then forgets the first
+            await asyncio.wait(waiting, timeout=0.1)
+        await asyncio.gather(*self.tasks, return_exceptions=True)
         if self.transport is not None:
             await self.dtls.stop()
             self.transport.close()

@@ -11,11 +11,15 @@ from .connection import Connection
 
 PAYLOAD_TYPES = {"audio": 111, "video": 100}  # video other than the server's own number, as some browsers have it
 EXTENSION_SHIFT = 4  # likewise the ids of header extensions
+RID_ID = 12
 
 
 @dataclass
 class Sending:
-    """One source that is published. `number` is the next sequence number; `sent` what was sent, to be sent again on request."""
+    """One source that is published. `number` is the next sequence number; `sent` what was sent, to be sent again on request.
+
+    `rids` name its layers where it comes in several at once, worst first (RFC 8853).
+    """
 
     source: str
     mid: str
@@ -25,6 +29,7 @@ class Sending:
     live: bool = True
     key_wanted: bool = True
     sent: dict[int, bytes] = field(default_factory=dict)
+    rids: tuple[str, ...] = ()
 
     @property
     def kind(self) -> str:
@@ -63,7 +68,9 @@ def offer(connection: Connection, sendings: Iterable[Sending]) -> str:
         lines += [f"a=mid:{s.mid}", "a=rtcp-mux", "a=sendonly" if s.live else "a=inactive"]
         lines += [f"a=rtpmap:{s.payload_type} {sdp.CODECS[s.kind]}", "a=rtpmap:97 rtx/90000"]
         lines += [f"a=extmap:{key + EXTENSION_SHIFT} {uri}" for uri, key in sdp.EXTENSIONS[s.kind].items()]
-        if s.declared and s.live:
+        if s.rids and s.live:
+            lines += [f"a=extmap:{RID_ID} {sdp.RID}", *(f"a=rid:{rid} send" for rid in s.rids), f"a=simulcast:send {';'.join(s.rids)}"]
+        elif s.declared and s.live:
             lines += [f"a=ssrc:{s.ssrc} cname:whoever", f"a=ssrc:{s.ssrc} msid:- -"]
     return "\r\n".join(lines) + "\r\n"
 

@@ -37,6 +37,8 @@ CONTEXT = re.compile(r'<script id="room-context" type="application/json">(.*?)</
 PROTOCOL = "cleac.1"
 NTP_OFFSET = 2_208_988_800  # seconds from 1900 to 1970
 REPORT_EVERY = 1.0  # seconds between two sender reports
+COMES_BACK = frozenset({"worker-lost", "busy"})  # reasons for which a call closed and a page comes back
+PAUSE = 0.5  # seconds before it tries again
 MOST_LATE = 0.2  # seconds after which what was to be captured is left out instead of sent late
 KEPT_FOR_RETRANSMISSION = 500  # packets of each source
 
@@ -150,6 +152,34 @@ class Participant:
             self._spawn(self._speak(self.sending["mic"]))
         if "cam" in self.sending:
             self._spawn(self._show(self.sending["cam"]))
+
+    async def come_back(self) -> None:
+        """As a page does whose worker was lost: a new ticket and new connections until it is welcome, for the same sources as before.
+
+        Raises Unexpected where the call ended otherwise.
+        """
+        sources, deadline = list(self.sending), time.monotonic() + PATIENCE
+        await self._gone()
+        while self._over in COMES_BACK and time.monotonic() < deadline:
+            await self._start_over()
+            try:
+                await self.join(*sources)
+            except Unexpected as refused:
+                self._over = self._over or refused.code
+                await asyncio.sleep(PAUSE)
+            else:
+                return
+        raise Unexpected(f"{self.name}: coming back", code=self._over)
+
+    async def _start_over(self) -> None:
+        """Nothing of what was told or sent in the room counts any more."""
+        await self.close()
+        for told in (self.people, self.waiting, self.received, self.sending, self._places, self._states, self._refused):
+            told.clear()
+        self.me = self._over = ""
+        self._socket = None
+        self._pub = Connection(lambda clear: None, self._pub_control)
+        self._sub = Connection(self._heard_media, lambda clear: None)
 
     async def _enter(self, kind: str, address: str) -> Socket:
         given = await self.browser.post(self._room["ticket_url"], {"kind": kind})

@@ -97,6 +97,8 @@ class Course:
         return (self._timestamp + passed - kept.packet.timestamp) % _ALL_TIMESTAMPS
 
     def _picture_shifts(self, kept: Kept) -> tuple[int, int]:
+        if not self._waits_for_key:
+            return 0, 0
         new, last = vp8.ids_of(kept.packet.payload), vp8.ids_of(self._payload)
         picture = (last.picture + 1 - new.picture) & 0x7FFF if new.picture is not None and last.picture is not None else 0
         tl0 = (last.tl0 + 1 - new.tl0) & 0xFF if new.tl0 is not None and last.tl0 is not None else 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from .. import sdp
@@ -11,6 +12,7 @@ from ..path import Layer, LayerSeen, Shape
 from ..sink import Packet
 
 HISTORY = 512  # packets kept per layer for listeners that lost some
+NEVER = -1  # an id that no extension has
 TOO_OLD = 1024  # numbers behind the highest; SRTP would not seal them either
 
 
@@ -33,6 +35,9 @@ class Numbering:
         if self.highest is None:
             self.highest = number + 0x10000
             return self.highest
+        if number == (self.highest + 1) & 0xFFFF:  # as nearly all
+            self._restart_at = None
+            return self.highest + 1
         ahead = (number - self.highest) & 0xFFFF
         found = self.highest + (ahead if ahead < 0x8000 else ahead - 0x10000)
         if found > self.highest - TOO_OLD:
@@ -67,14 +72,20 @@ class Numbering:
         return number - self._forgotten - bisect_right(self._skipped, number)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Kept:
-    """One packet as it was first sent: our number, the send time that goes into every copy (24 bits of 64 seconds), and its key-frame bit."""
+    """One packet as it was first sent: our number, the send time that goes into every copy (24 bits of 64 seconds), and its key-frame bit.
+
+    `arrived_us` is when it came here. It is `usual` when no stretch begins with it, and copies have nothing to take over but its payload. Nothing
+    of it changes afterwards.
+    """
 
     number: int
     packet: Packet
     sent_at: int
     starts_key_frame: bool
+    arrived_us: int
+    usual: bool
 
 
 class LayerStream:
@@ -87,6 +98,7 @@ class LayerStream:
         self.reception = Reception(sdp.CLOCK_RATES[kind])
         self.history: list[Kept | None] = [None] * HISTORY
         self.report: tuple[int, int] | None = None
+        self.passes_report_from = 0
         self.packets = self.octets = 0
         self.last_us: int | None = None
 
@@ -94,6 +106,15 @@ class LayerStream:
         """The packet that copies know under this long number, while it is kept."""
         found = self.history[number % HISTORY]
         return found if found is not None and found.number == number else None
+
+    def later(self, kept: Kept) -> Iterator[Kept]:
+        """What is kept behind this packet: where it is the newest, nothing."""
+        highest = kept.number if self.numbering.highest is None else self.numbering.ours(self.numbering.highest)
+        return (found for number in range(kept.number + 1, highest + 1) if (found := self.kept(number)))
+
+    def holds(self, number: int) -> bool:
+        """Is the packet under this number of the publisher kept?"""
+        return self.kept(self.numbering.ours(number)) is not None
 
     def seen(self, starving: bool) -> LayerSeen:
         return LayerSeen(self.packets, self.octets, self.last_us, starving)
@@ -112,5 +133,5 @@ class Ids:
     def __init__(self, shape: Shape) -> None:
         ids = shape.extensions
         self.mid, self.rid, self.repaired_rid = ids.get(sdp.MID), ids.get(sdp.RID), ids.get(sdp.REPAIRED_RID)
-        self.orientation, self.level = ids.get(sdp.ORIENTATION), ids.get(sdp.AUDIO_LEVEL)
-        self.transport = ids.get(sdp.TRANSPORT_CC)
+        self.orientation, self.level = ids.get(sdp.ORIENTATION, NEVER), ids.get(sdp.AUDIO_LEVEL, NEVER)
+        self.transport = ids.get(sdp.TRANSPORT_CC, NEVER)

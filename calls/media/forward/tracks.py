@@ -7,17 +7,20 @@ from dataclasses import replace
 
 from ..path import Shape, TrackSeen
 from ..sink import Packet, starts_key_frame
+from .allowance import Allowance
 from .copies import Outgoing, Tap
 from .history import HISTORY, Ids, Kept, LayerStream
+from .runs import Run
 
 
 class Track:
     """What a publisher declared, as it arrives. `copies` are served in the order in which they were added."""
 
-    def __init__(self, key: int, shape: Shape) -> None:
-        self.key, self.shape, self.ids = key, shape, Ids(shape)
+    def __init__(self, key: int, shape: Shape, allowance: Allowance) -> None:
+        self.key, self.shape, self.ids, self.allowance = key, shape, Ids(shape), allowance
         self.streams = tuple(LayerStream(index, layer, shape.kind) for index, layer in enumerate(shape.layers))
-        self.several = len(self.streams) > 1
+        self.video, self.several = shape.kind == "video", len(self.streams) > 1
+        self.waiting: list[Run] = []  # what the copies are given next
         self.copies: dict[str, Outgoing] = {}
         self.taps: dict[int, Tap] = {}
         self._mid = shape.mid.encode()
@@ -56,14 +59,16 @@ class Track:
 
     def keep(self, stream: LayerStream, number: int, packet: Packet, sent_at: int, now: int) -> Kept | None:
         """Count a packet and put it into the history; None when nothing is passed on of it."""
-        numbering = stream.numbering
+        numbering, payload = stream.numbering, packet.payload
         newest = numbering.highest is None or number > numbering.highest
-        numbering.reached(number)
+        if newest:
+            numbering.reached(number)
         stream.packets += 1
-        stream.octets += len(packet.payload)
+        stream.octets += len(payload)
         stream.last_us = now
-        self._hear(packet)
-        if not packet.payload:
+        if self.ids.level in packet.extensions:
+            self._hear(packet)
+        if not payload:
             if newest:
                 numbering.skip(number)
             if newest or numbering.skipped(number):
@@ -72,12 +77,18 @@ class Track:
         before = stream.history[ours % HISTORY]
         if before is not None and before.number >= ours:
             return None
-        first = self.shape.kind == "video" and starts_key_frame(packet.payload)
-        kept = stream.history[ours % HISTORY] = Kept(ours, packet, sent_at, first)
+        first = self.video and payload != b"" and payload[0] & 0x10 != 0 and starts_key_frame(payload)
+        usual = self.video and not first and payload != b"" and self.ids.orientation not in packet.extensions
+        kept = stream.history[ours % HISTORY] = Kept(ours, packet, sent_at, first, now, usual)
         return kept
 
+    def put(self, stream: LayerStream, kept: Kept) -> None:
+        """Let it wait until the copies are given it."""
+        if not self.waiting or not self.waiting[-1].takes(stream, kept):
+            self.waiting.append(Run(stream, kept))
+
     def _hear(self, packet: Packet) -> None:
-        level = packet.extensions.get(self.ids.level) if self.ids.level else None
+        level = packet.extensions.get(self.ids.level)
         if level:
             self._level += 127 - (level[0] & 0x7F)
             self._levels += 1

@@ -9,19 +9,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from itertools import count
 from typing import Protocol
 
 from tenants.errors import Refused
 
-from ..edge import Edge
+from .. import rhythm
+from ..edge import POLL_SECONDS, Edge
 from ..path import MediaPath
 from ..sink import Sink
+from ..speakers import Speakers
 from .member import Member, Message, Send
 from .publisher import Track
 
 __all__ = ["Member", "Message", "Room", "Send", "Track"]
 
 TICK_SECONDS = 0.1
+_numbers = count()
 
 
 class Admitted(Protocol):
@@ -36,16 +40,21 @@ class Admitted(Protocol):
 
 
 class Room:
-    """One call. `send`, where given, hears what all members are told. All methods belong to the loop of `edge`."""
+    """One call. `send`, where given, hears what all members are told. All methods belong to the loop of `edge`.
 
-    def __init__(self, call_id: str, edge: Edge, send: Send | None = None) -> None:
+    `last_speakers`: of how many people each member is sent the camera, those who spoke last; 0: of everybody.
+    """
+
+    def __init__(self, call_id: str, edge: Edge, send: Send | None = None, last_speakers: int = 0) -> None:
         self.call_id, self.edge = call_id, edge
         self.clock: Callable[[], float] = edge.clock
         self.path: MediaPath = edge.path
         self.members: dict[str, Member] = {}
+        self.speakers, self.last_speakers = Speakers(), last_speakers
         self._send = send
         self._leaving: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
+        self._offset = next(_numbers) % 2 * POLL_SECONDS  # rooms in two halves, each with a turn of the packet path
         self.closed = False
 
     def admit(self, participant_id: str, person_id: str, name: str, role: str, send: Send) -> Member:
@@ -67,6 +76,8 @@ class Room:
                 member.send({"kind": "joined", "person": other.person()})
                 for track in other.publisher.tracks.values():
                     member.subscriber.subscribe(track)
+        if self.speakers.active:
+            member.send(self._speaking())
         if self._timer is None:
             self._tick()
         return member
@@ -92,13 +103,17 @@ class Room:
 
     async def close(self, reason: str) -> None:
         """End the room for everybody. Nobody is admitted afterwards."""
+        self.cut(reason)
+        while self._leaving:
+            await asyncio.gather(*self._leaving)
+
+    def cut(self, reason: str) -> None:
+        """As `close`, without waiting for the goodbyes of connections: when this has returned, nobody is on any track."""
         self.closed = True
         if self._timer is not None:
             self._timer.cancel()
         for member in list(self.members.values()):
             self._part(member, reason)
-        while self._leaving:
-            await asyncio.gather(*self._leaving)
 
     def apply(self, people: Mapping[str, Admitted], marks: Mapping[str, Mapping[str, str]]) -> None:
         """The newest view of the database: `people` by participant, `marks` by person. Who is not in it is out, in this turn."""
@@ -111,6 +126,22 @@ class Room:
                 member.name, member.role = admitted.name, admitted.role
                 self.tell_person(member)
             self.set_marks(member.participant, marks.get(member.person_id, {}))
+
+    # Who speaks.
+    def _listen(self, now: float) -> None:
+        """Take in how loud everybody is, and say who speaks when that has changed. Nobody without an open microphone does."""
+        heard: dict[str, float] = {}
+        for who, member in self.members.items():
+            if member.publisher.tracks and "mic" not in member.muted and (mic := member.publisher.track("mic")) is not None:
+                heard[who] = mic.meter.loudness
+        if not heard and self.speakers.knows(self.members):
+            return
+        self.speakers.note(heard, self.members, now)
+        if self.speakers.news(now) is not None:
+            self.broadcast(self._speaking())
+
+    def _speaking(self) -> Message:
+        return {"kind": "speaking", "participants": list(self.speakers.active)}
 
     # Roster.
     def people(self) -> list[Message]:
@@ -145,6 +176,11 @@ class Room:
         tracks = [track for member in self.members.values() for track in member.publisher.tracks.values()]
         return {(t.participant, t.source, listener) for t in tracks for listener in self.path.listeners(t.key)}
 
+    def forwarded(self) -> float:
+        """Packets a second that go to listeners, none of which is counted as sent less than the best layer that arrives."""
+        tracks = [track for member in self.members.values() for track in member.publisher.tracks.values()]
+        return sum(track.meter.packets[track.meter.best] * len(self.path.listeners(track.key)) for track in tracks)
+
     # Tracks.
     def track_added(self, track: Track) -> None:
         """A member began to publish: everybody else is offered a copy."""
@@ -160,7 +196,7 @@ class Room:
     def track(self, participant: str, source: str) -> Track | None:
         """What this participant publishes from `source`, if anything."""
         member = self.members.get(participant)
-        return next((t for t in member.publisher.tracks.values() if t.source == source), None) if member else None
+        return member.publisher.track(source) if member else None
 
     # For the recorder.
     def tap(self, participant: str, source: str, sink: Sink) -> None:
@@ -188,13 +224,15 @@ class Room:
 
     # Time.
     def _tick(self) -> None:
+        self._timer = rhythm.next_turn(self._tick, TICK_SECONDS, self._offset)  # first: one fault must not be the last turn
         self.tick()
-        self._timer = asyncio.get_running_loop().call_later(TICK_SECONDS, self._tick)
 
     def tick(self) -> None:
-        """What is due by the clock: requests held back, repeats, reports."""
+        """What is due by the clock: requests held back, repeats, reports; who speaks; which pictures flow."""
         now = self.clock()
         for member in list(self.members.values()):
-            member.publisher.tick(now)
+            if member.publisher.tracks:
+                member.publisher.tick(now)
+        self._listen(now)
         for member in list(self.members.values()):
-            member.subscriber.tick()
+            member.subscriber.tick(now)

@@ -30,6 +30,7 @@ class Member:
         self.marks: dict[str, str] = {}
         self.muted: set[str] = set()
         self.shown: Shown | None = None
+        self.pinned: str | None = None
         self.publisher = Publisher(self)
         self.subscriber = Subscriber(self)
 
@@ -68,12 +69,17 @@ class Member:
             self.room.tell_person(self)
 
     def show(self, message: Mapping[str, Any]) -> None:
-        """The pictures that the client's page shows now: {tiles: [{participant, source, height}]}, the most important first.
+        """The pictures that the client's page shows now: {tiles: [{participant, source, height}], pinned}, the most important first.
 
-        They stand in `shown`, which is None until then. Raises Refused("malformed"); then nothing has changed.
+        They stand in `shown`, which is None until then, the participant who is pinned in `pinned`. Raises Refused("malformed"); then nothing
+        has changed.
         """
         self._require_membership()
-        self.shown = _tiles(message.get("tiles"))
+        tiles, pinned = _tiles(message.get("tiles")), message.get("pinned")
+        if not isinstance(pinned, str | None):
+            raise Refused("malformed")
+        self.shown, self.pinned = tiles, pinned
+        self.subscriber.show()
 
     def leave(self, reason: str) -> None:
         """Stop everything at once; `wait_closed` waits for the goodbyes."""

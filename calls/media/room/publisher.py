@@ -32,7 +32,7 @@ class Track:
         self.shape = _shape(section)
         self.ssrcs = [layer.ssrc for layer in self.shape.layers]
         self.meter = Meter(len(self.ssrcs))
-        self.ceiling = Ceiling(source) if source in CEILINGS else None
+        self.ceiling = Ceiling(source, len(self.ssrcs) > 1) if source in CEILINGS else None
         self.key_frames = [KeyFrames() for _ in self.ssrcs]
         self.taps: list[Sink] = []
 
@@ -70,6 +70,13 @@ class Publisher:
         self._rev = -1
         self._fingerprints: tuple[tuple[str, str], ...] = ()
         self._reported_at = float("-inf")
+
+    def track(self, source: str) -> Track | None:
+        """What comes from `source`, if anything."""
+        for track in self.tracks.values():
+            if track.source == source:
+                return track
+        return None
 
     def publish(self, rev: int, text: object, declared: Mapping[str, str]) -> None:
         """Take an offer, whole or not at all, and answer it. Raises Refused."""
@@ -156,12 +163,15 @@ class Publisher:
             return
         for track in self.tracks.values():
             track.meter.note(path.seen(track.key), now)
+            if track.kind != "video":
+                continue
             for sink in track.taps if len(track.ssrcs) > 1 else ():
                 path.choose_tap(track.key, sink, track.meter.best)
             for layer, ssrc in enumerate(track.ssrcs):
+                keys = track.key_frames[layer]
                 if track.meter.starving[layer]:
-                    track.key_frames[layer].want()
-                if ssrc is not None and link.state == "connected" and track.kind == "video" and track.key_frames[layer].due(now):
+                    keys.want()
+                if keys.wanted and ssrc is not None and link.state == "connected" and keys.due(now):
                     path.send_rtcp(link, bytes(RtcpPsfbPacket(RTCP_PSFB_PLI, link.rtcp_ssrc, ssrc)))
         if now - self._reported_at >= REPORT_SECONDS:
             self._reported_at = now

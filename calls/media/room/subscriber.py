@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from .. import sdp
 from ..path import Copy, Event, Lost
 from ..peer import Link
+from .pictures import Pictures
 from .publisher import Track
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class Subscriber:
         self.slots: list[Slot] = []
         self.closing: list[Link] = []
         self.link: Link | None = None
+        self.pictures = Pictures(member)
         self._rev = 0
         self._in_flight: dict[str, int | None] | None = None
         self._dirty = False
@@ -86,10 +88,13 @@ class Subscriber:
                 for ssrc in (slot.ssrc, slot.repair_ssrc):
                     if ssrc is not None:
                         self.link.retire(ssrc)
+        if slot.track is not None:
+            self.pictures.forget(slot.track)
         slot.agreed = slot.flowing = False
 
     def _connection(self) -> Link:
         if self.link is None:
+            self.pictures = Pictures(self.member)
             self.link = self.member.room.edge.link(self._on_event, self._on_state)
         return self.link
 
@@ -159,7 +164,8 @@ class Subscriber:
             track, copy = slot.track, slot.copy()
             if track is not None and copy is not None and slot.agreed and not slot.flowing:
                 slot.flowing = True
-                room.path.add(track.key, self.member.participant, link, copy, track.meter.best)
+                room.path.add(track.key, self.member.participant, link, copy, None if track.kind == "video" else 0)
+        self.pictures.choose(self.received(), room.clock())
 
     def _on_state(self, state: str) -> None:
         self.member.send({"kind": "state", "pc": "sub", "state": state})
@@ -169,11 +175,18 @@ class Subscriber:
             for slot in self.slots:
                 self._stop(slot)
 
-    def tick(self) -> None:
+    def received(self) -> list[Track]:
+        """Every track that flows, or would if its picture were shown."""
+        return [slot.track for slot in self.slots if slot.flowing and slot.track is not None]
+
+    def show(self) -> None:
+        """The page shows other pictures than before."""
+        self.pictures.choose(self.received(), self.member.room.clock())
+
+    def tick(self, now: float) -> None:
         """Choose the layer of each picture that flows."""
-        for slot in self.slots:
-            if slot.flowing and slot.track is not None and len(slot.track.ssrcs) > 1:
-                self.member.room.path.choose(slot.track.key, self.member.participant, slot.track.meter.best)
+        if self.pictures.is_due(now):
+            self.pictures.tick(self.received(), now)
 
     def close(self) -> None:
         """Nothing more is received; slots are not offered again."""
@@ -187,6 +200,7 @@ class Subscriber:
     # What the listener reports.
     def _on_event(self, event: Event) -> None:
         """Loss of a copy lowers its publisher's ceiling (D16); what the connection can take is told to its estimate."""
+        self.pictures.heed(event)
         if isinstance(event, Lost):
             track = next((slot.track for slot in self.slots if slot.flowing and slot.track is not None and slot.track.key == event.track), None)
             if track is not None and track.ceiling is not None:

@@ -64,6 +64,7 @@ export class Check {
             draw(one("svg", button), ICONS[device][on[device] ? 0 : 1]);
             one("span", button).textContent = text(`${device}-${on[device] ? "on" : "off"}`);
         }
+        one("[data-slot=say]", this.step).textContent = text(on.mic ? "mic-say" : "mic-none");
         this.#help(states);
         one("[data-slot=joining]", this.step).textContent = text(on.mic ? (on.cam ? "join-both" : "join-mic") : on.cam ? "join-cam" : "join-none");
         this.#lists();
@@ -74,7 +75,7 @@ export class Check {
         for (const trouble of /** @type {const} */ (["blocked", "absent", "busy"])) {
             const devices = PAIR.filter((device) => states[device] === trouble);
             const words = devices.length === 2 ? text("both-devices") : devices.length ? text(`device-${devices[0]}`) : "";
-            one(`[data-slot=${trouble}]`, this.step).textContent = words && text(`help-${trouble}`, { devices: words });
+            one(`[data-slot=${trouble}]`, this.step).textContent = words && text(trouble === "absent" && devices.length === 2 ? "help-absent-both" : `help-${trouble}`, { devices: words });
             show(one(`[data-help=${trouble}]`, this.step), words !== "");
         }
         show(one("[data-help=again]", this.step), PAIR.some((device) => states[device] !== "ok" && states[device] !== "off"));

@@ -113,13 +113,16 @@ export class Cards extends EventTarget {
         for (const source of SOURCES[purpose] ?? []) if (KEEPING.includes(this.#marks[source] ?? "undecided")) entry.stopping.add(source);
     }
 
-    /** What was asked was refused: say so. */
-    fail() {
+    /**
+     * What was asked was refused: say so.
+     * @param {unknown} code of the refusal
+     */
+    fail(code) {
         for (const entry of this.#cards.values()) {
             if (entry.asked === null) continue;
             entry.asked = null;
             entry.stopping.clear();
-            this.#draw(entry, text("not-saved"));
+            this.#draw(entry, text(code === "being-erased" ? "being-erased" : "not-saved"));
         }
     }
 

@@ -2,6 +2,7 @@
 /** Everything around the stage: bar, panels, banners, dialogs and keys. It shows and asks; the room does. */
 
 import { all, draw, one, show } from "./dom.js";
+import { Floating } from "./floating.js";
 import { drawMark } from "./marks.js";
 import { announce, text } from "./texts.js";
 
@@ -14,15 +15,18 @@ import { announce, text } from "./texts.js";
  *     toggleCam: () => Promise<void>,
  *     toggleScreen: () => Promise<void>,
  *     recording: { offered: boolean, running: boolean, toggle: () => void },
+ *     stage: { picture: () => HTMLVideoElement | null },
  *     toggleView: () => boolean,
+ *     turnPage: (way: -1 | 1) => boolean,
  *     leaveCall: () => void,
  *     endCall: () => void,
+ *     eraseMine: () => Promise<string>,
  * }} Room
  */
-/** @typedef {import("./protocol.js").Person} Person */
 /** @typedef {import("./protocol.js").Waiting} Waiting */
 
-const KEYS = /** @type {Record<string, string>} */ ({ m: "mic", v: "cam", s: "share", p: "people", k: "consent", r: "record", g: "view", "?": "keys" });
+const KEYS = /** @type {Record<string, string>} */ ({ m: "mic", v: "cam", s: "share", p: "people", k: "consent", r: "record", g: "view", i: "float", "?": "keys" });
+const TURNS = /** @type {Record<string, -1 | 1>} */ ({ PageUp: -1, PageDown: 1 });
 const TYPING = "input, select, textarea, [contenteditable], dialog[open] *";
 
 export class Controls {
@@ -37,6 +41,10 @@ export class Controls {
     constructor(element, room) {
         this.element = element;
         this.room = room;
+        this.floating = new Floating(one("[data-do=float]", element), one("[data-stage]", element), {
+            picture: () => room.stage.picture(),
+            say: (words) => this.say("note", words),
+        });
         this.#acts = {
             mic: () => this.#then(room.toggleMic(), () => text(room.on("mic") ? "mic-on" : "mic-off")),
             cam: () => this.#then(room.toggleCam(), () => text(room.on("cam") ? "cam-on" : "cam-off")),
@@ -45,12 +53,14 @@ export class Controls {
             consent: () => this.#panel("consent"),
             record: () => this.#record(),
             view: () => this.#view(),
+            float: () => this.floating.toggle(),
             "record-panel": () => this.#panel("record"),
             keys: () => this.#dialog("keys").showModal(),
             leave: () => room.leaveCall(),
             dismiss: () => this.say("note", ""),
             "close-panel": () => this.#panel(""),
             "ask-end": () => this.#ask("ask-end", () => room.endCall()),
+            "ask-erase": () => this.#ask("ask-erase", () => this.#erase()),
         };
         for (const button of all("[data-do]", element)) {
             const act = this.#acts[button.dataset.do ?? ""];
@@ -61,7 +71,7 @@ export class Controls {
     }
 
     /**
-     * @param {Person} person
+     * @param {{name: string}} person
      * @param {() => void} remove
      */
     askRemove(person, remove) {
@@ -96,20 +106,21 @@ export class Controls {
     }
 
     /**
-     * @param {number} kept
+     * @param {number | null} kept null while nobody tells this page what is written
      * @param {number} people
      */
     kept(kept, people) {
-        const words = text("kept-now", { kept, all: people });
+        const words = kept === null ? text("kept-unknown") : text(people === 1 ? "kept-now-alone" : "kept-now", { kept, all: people });
         if (words === this.#keptWords) return;
         this.#keptWords = words;
-        drawMark(one("[data-kept]", this.element), kept ? "captured" : "declined", words);
+        drawMark(one("[data-kept]", this.element), kept === null ? "unknown" : kept ? "captured" : "off", words);
         announce(words);
     }
 
-    /** @param {import("./protocol.js").Mark} mark */
+    /** @param {import("./marks.js").Shown} mark */
     own(mark) {
         drawMark(one("[data-control-mark]", this.element), mark);
+        this.floating.look();
         this.#buttons();
     }
 
@@ -151,6 +162,13 @@ export class Controls {
         one(open ? `#${open}-title` : `.controls [data-do=${before}]`, this.element).focus();
     }
 
+    /** Stop, and erase: said where it was asked. */
+    async #erase() {
+        const told = one("[data-slot=erased]", this.element);
+        told.textContent = "";
+        told.textContent = await this.room.eraseMine();
+    }
+
     /** Start or stop; whoever starts sees at once who is in and who is out. */
     #record() {
         const { recording } = this.room;
@@ -161,7 +179,7 @@ export class Controls {
 
     #view() {
         const speaker = this.room.toggleView();
-        one(".controls [data-do=view]", this.element).setAttribute("aria-pressed", String(speaker));
+        one("[data-do=view]", this.element).setAttribute("aria-pressed", String(speaker));
         announce(text(speaker ? "view-speaker" : "view-grid"));
     }
 
@@ -209,8 +227,11 @@ export class Controls {
     /** @param {KeyboardEvent} event */
     #key(event) {
         if (this.element.hidden || event.repeat || event.ctrlKey || event.metaKey || event.altKey) return;
-        if (event.target instanceof Element && event.target.matches(TYPING)) return;
+        const target = event.target instanceof Element ? event.target : document.body;
+        if (target.matches(TYPING)) return;
         if (event.key === "Escape" && this.#open) this.#panel("");
+        const way = TURNS[event.key];
+        if (way && !target.closest(".panel") && this.room.turnPage(way)) event.preventDefault();
         const act = KEYS[event.key.toLowerCase()];
         if (act) this.#acts[act]();
     }

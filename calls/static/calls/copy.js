@@ -1,7 +1,7 @@
 // @ts-check
-/** Copy buttons: put what a field holds onto the clipboard and say so. */
+/** Copy buttons: put what a field holds onto the clipboard and say so. They are hidden until they can. */
 
-import { all, one } from "./dom.js";
+import { all, one, show } from "./dom.js";
 
 for (const button of all("[data-copy]")) {
     const field = /** @type {HTMLInputElement} */ (one(`#${button.dataset.copy}`));
@@ -14,4 +14,5 @@ for (const button of all("[data-copy]")) {
         });
         state.textContent = field.dataset.copied ?? "";
     });
+    show(button, true);
 }

@@ -76,7 +76,7 @@ class Join {
             case "moved": return this.#position(message.position);
             case "admitted": return this.#letIn();
             case "denied": return this.#over("denied");
-            case "refused": return this.cards.fail();
+            case "refused": return this.cards.fail(message.code);
             case "closed": return message.reason === "worker-lost" ? undefined : this.#over(message.reason);
         }
     }
@@ -188,7 +188,7 @@ class Join {
         const sources = NAMED.filter((source) => kept.some((one) => one.startsWith(source)));
         const words = sources.length ? text("after-kept", { sources: listed(sources.map((source) => text(`source-${source}`))) }) : text("after-nothing");
         const mark = one("[data-after-mark]");
-        drawMark(mark, sources.length ? "captured" : "declined", words);
+        drawMark(mark, sources.length ? "captured" : "off", words);
         mark.dataset.sources = sources.join(" ");
         show(one("[data-after-withdraw]"), sources.length > 0);
     }

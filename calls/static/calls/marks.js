@@ -5,17 +5,32 @@ import { draw, one } from "./dom.js";
 import { listed, text } from "./texts.js";
 
 /** @typedef {import("./protocol.js").Mark} Mark */
-/** @typedef {import("./protocol.js").Marks} Marks */
+/**
+ * The mark of a person, or one that no person wears: "unknown" while nobody tells this page what is written, "off" where nothing is being kept
+ * of anybody, which is no answer of anybody's either.
+ * @typedef {Mark | "unknown" | "off"} Shown
+ */
+/** @typedef {Partial<Record<import("./protocol.js").Source, Shown>>} Marks */
 
-/** Where several hold for one person, the first of these is shown. @type {Mark[]} */
-const ORDER = ["fault", "stopping", "captured", "starting", "paused", "agreed", "undecided", "declined"];
+/** Where several hold for one person, the first of these is shown. @type {Shown[]} */
+const ORDER = ["unknown", "fault", "stopping", "captured", "starting", "paused", "agreed", "undecided", "declined"];
 /** Sources in the order of speech; the sound of a screen is part of the screen. */
 export const NAMED = /** @type {const} */ (["mic", "cam", "screen"]);
 
 /**
+ * The marks of somebody while nobody tells this page what is written: what was true before may not be true any more.
+ * @param {Marks} marks
+ * @returns {Marks}
+ */
+export function unknown(marks) {
+    const sources = NAMED.filter((source) => marks[source]);
+    return Object.fromEntries((sources.length ? sources : ["mic"]).map((source) => [source, "unknown"]));
+}
+
+/**
  * The one mark that stands for all sources of a person.
  * @param {Marks} marks
- * @returns {Mark}
+ * @returns {Shown}
  */
 export function overall(marks) {
     const present = new Set(Object.values(marks));
@@ -41,7 +56,7 @@ export function wordsOf(marks) {
 /**
  * One line for each source, as the people panel shows them.
  * @param {Marks} marks
- * @returns {{mark: Mark, words: string}[]}
+ * @returns {{mark: Shown, words: string}[]}
  */
 export function lines(marks) {
     return NAMED.flatMap((source) => {
@@ -55,7 +70,7 @@ export function lines(marks) {
 /**
  * Draw a mark into an element made like the part `mark.html`.
  * @param {Element} element
- * @param {Mark} mark
+ * @param {Shown} mark
  * @param {string} [words]
  */
 export function drawMark(element, mark, words) {

@@ -6,12 +6,13 @@ import { drawMark, lines } from "./marks.js";
 import { listed, text } from "./texts.js";
 
 /** @typedef {import("./protocol.js").Person} Person */
+/** @typedef {Omit<Person, "marks"> & {marks: import("./marks.js").Marks}} Seen somebody with the marks that may be shown now */
 /** @typedef {import("./protocol.js").Waiting} Waiting */
 
 export class People {
     /**
      * @param {HTMLElement} panel
-     * @param {{admit: (id: string) => void, deny: (id: string) => void, remove: (person: Person) => void}} owner
+     * @param {{admit: (id: string) => void, deny: (id: string) => void, remove: (person: Seen) => void}} owner
      */
     constructor(panel, owner) {
         this.panel = panel;
@@ -19,7 +20,7 @@ export class People {
     }
 
     /**
-     * @param {Person[]} people
+     * @param {Seen[]} people
      * @param {string} me
      */
     present(people, me) {
@@ -46,7 +47,7 @@ export class People {
     }
 
     /**
-     * @param {Person} person
+     * @param {Seen} person
      * @param {string} me
      * @param {boolean} host
      */

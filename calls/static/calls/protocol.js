@@ -1,6 +1,6 @@
 // @ts-check
 /**
- * Every message of the two sockets, as data: kind -> field -> what it holds. The mirror of calls/protocol.py; a test holds both equal.
+ * Every message of the two sockets, as data: kind -> field -> what it holds. The mirror of calls/protocol/; a test holds both equal.
  */
 
 /** @typedef {"mic" | "cam" | "screen" | "screen-audio"} Source */
@@ -39,7 +39,7 @@ export const CALL_SENT = {
     subscribed: { rev: "number", sdp: "text" },
     restart: {},
     mute: { source: "text", muted: "bool" },
-    show: { tiles: "list" },
+    show: { tiles: "list", pinned: "text" },
     decide: { purpose: "text", granted: "bool" },
     leave: {},
     admit: { participant: "text" },
@@ -55,6 +55,7 @@ export const CALL_HEARD = {
     left: { participant: "text", reason: "text" },
     person: { person: "object" },
     waiting: { people: "list" },
+    hostless: { seconds: "number" },
     published: { rev: "number", sdp: "text" },
     offer: { rev: "number", sdp: "text", tracks: "list" },
     state: { pc: "text", state: "text" },

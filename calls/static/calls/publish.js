@@ -6,8 +6,16 @@
 
 /** What one source may use, in bits per second, and how the browser is to treat its picture or sound. */
 const LIMITS = { mic: 40_000, cam: 1_200_000, screen: 1_500_000, "screen-audio": 96_000 };
+/** A camera's layers, the smallest first. */
+const LAYERS = [{ rid: "q", maxBitrate: 120_000 }, { rid: "h", maxBitrate: 400_000 }, { rid: "f", maxBitrate: LIMITS.cam }];
+/** From so many pixels of a picture on a second and a third layer are of use; browsers send no more of a smaller one either. */
+const TWO = 480 * 270;
+const THREE = 960 * 540;
 const HINTS = { mic: "speech", cam: "motion", screen: "detail", "screen-audio": "music" };
 const CODECS = { audio: "audio/opus", video: "video/VP8" };
+const REPAIRS = "video/rtx"; // lost packets again in a stream of their own (RFC 4588)
+/** Each picture needs only the one before it, so each is worth repairing: of pictures that others do not need, browsers refuse to send lost packets again. */
+const ONE_TEMPORAL_LAYER = "L1T1";
 const TRIES = 2; // ICE restarts in a row before the whole call is joined anew
 
 export class Publisher {
@@ -27,6 +35,7 @@ export class Publisher {
      */
     constructor(iceServers, send, failed) {
         this.send = send;
+        this.failed = failed;
         this.pc = new RTCPeerConnection({ bundlePolicy: "max-bundle", iceServers });
         this.pc.onconnectionstatechange = () => {
             if (this.pc.connectionState === "connected") this.#restarts = 0;
@@ -45,7 +54,7 @@ export class Publisher {
         if ("contentHint" in track) track.contentHint = HINTS[source];
         const lane = this.#lanes.get(source);
         if (!lane) this.#lanes.set(source, this.#lane(source, track));
-        else await lane.sender.replaceTrack(track);
+        else await this.#replace(source, lane.sender, track);
         if (this.#live.has(source)) return;
         if (lane) lane.direction = "sendonly";
         this.#live.add(source);
@@ -86,6 +95,14 @@ export class Publisher {
         if (this.#dirty) await this.#offer();
     }
 
+    /**
+     * What the worker says of its end. Once that is gone no ICE restart brings it back: its handshake would be another.
+     * @param {string} state
+     */
+    told(state) {
+        if (state === "failed" || state === "closed") this.failed();
+    }
+
     close() {
         this.pc.onconnectionstatechange = null;
         this.pc.close();
@@ -97,10 +114,41 @@ export class Publisher {
      */
     #lane(source, track) {
         const kind = source === "mic" || source === "screen-audio" ? "audio" : "video";
-        const lane = this.pc.addTransceiver(track, { direction: "sendonly", sendEncodings: [{ maxBitrate: LIMITS[source] }] });
-        const codecs = RTCRtpSender.getCapabilities(kind)?.codecs.filter((codec) => codec.mimeType === CODECS[kind]) ?? [];
+        const lane = this.#transceiver(source, track);
+        const codecs = RTCRtpSender.getCapabilities(kind)?.codecs.filter(({ mimeType }) => mimeType === CODECS[kind] || mimeType === REPAIRS) ?? [];
         if (codecs.length) lane.setCodecPreferences(codecs);
         return lane;
+    }
+
+    /**
+     * A camera in layers, so that everybody can be sent the one that fits; in one where the browser refuses. A screen is one layer: its
+     * letters must stay sharp.
+     * @param {Source} source
+     * @param {MediaStreamTrack} track
+     */
+    #transceiver(source, track) {
+        /** @param {RTCRtpEncodingParameters[]} sendEncodings */
+        const made = (sendEncodings) => this.pc.addTransceiver(track, { direction: "sendonly", sendEncodings });
+        const one = [{ maxBitrate: LIMITS[source] }];
+        if (source !== "cam") return made(one);
+        try {
+            return made(layersOf(track));
+        } catch {
+            return made(one);
+        }
+    }
+
+    /**
+     * @param {Source} source
+     * @param {RTCRtpSender} sender
+     * @param {MediaStreamTrack} track
+     */
+    async #replace(source, sender, track) {
+        await sender.replaceTrack(track);
+        const parameters = sender.getParameters();
+        if (source !== "cam" || parameters.encodings.length !== LAYERS.length) return;
+        layersOf(track).forEach((layer, place) => Object.assign(parameters.encodings[place], layer));
+        await sender.setParameters(parameters);
     }
 
     async #offer(iceRestart = false) {
@@ -118,4 +166,21 @@ export class Publisher {
     #tracks() {
         return [...this.#lanes].filter(([source]) => this.#live.has(source)).map(([source, lane]) => ({ mid: lane.mid ?? "", source }));
     }
+}
+
+/**
+ * A quarter and a half of each side, and the whole; of a small picture fewer, the best of them always whole.
+ * @param {MediaStreamTrack} track
+ * @returns {RTCRtpEncodingParameters[]}
+ */
+function layersOf(track) {
+    const { width = 1280, height = 720 } = track.getSettings();
+    const best = width * height >= THREE ? 2 : width * height >= TWO ? 1 : 0;
+    return LAYERS.map(({ rid, maxBitrate }, place) => ({
+        rid,
+        scalabilityMode: ONE_TEMPORAL_LAYER,
+        active: place <= best,
+        scaleResolutionDownBy: 2 ** Math.max(0, best - place),
+        maxBitrate: place === best ? LIMITS.cam : maxBitrate,
+    }));
 }

@@ -9,15 +9,20 @@ import { drawMark, lines } from "./marks.js";
 import { announce, has, text } from "./texts.js";
 
 /** @typedef {import("./protocol.js").Mark} Mark */
-/** @typedef {import("./protocol.js").Person} Person */
+/** @typedef {import("./people.js").Seen} Person */
 /** @typedef {"off" | "starting" | "on" | "fault"} State */
 /** @typedef {{url: string, tenant: string}} Where where recordings are started and stopped, and for which tenant */
 
-/** The mark and the words of each state. @type {Record<State, Mark>} */
-const MARKS = { off: "agreed", starting: "starting", on: "captured", fault: "fault" };
+/**
+ * The mark of each state, as people see it: "idle" is a recording that runs while there is nobody to keep.
+ * @type {Record<State | "idle" | "unknown", import("./marks.js").Shown>}
+ */
+const MARKS = { off: "off", idle: "off", starting: "starting", on: "captured", fault: "fault", unknown: "unknown" };
 const LIVE = ["REQUESTED", "CAPTURING", "PAUSED"];
 /** Whoever has one of these is in: kept now, or kept as soon as something is sent while a recording runs. @type {Mark[]} */
 const IN = ["captured", "starting", "stopping", "paused", "agreed"];
+/** Whoever has one of these is being kept, or the first or last piece is on its way. @type {Mark[]} */
+const WRITTEN = ["captured", "starting", "stopping"];
 
 /** A refusal of the server, by its code. */
 class Refusal extends Error {}
@@ -25,10 +30,14 @@ class Refusal extends Error {}
 export class Recording {
     /** @type {State | null} */
     #state = null;
+    /** What was last heard: while nothing is known, whoever may stop a recording still can. @type {State} */
+    #last = "off";
     #since = "";
     #host = false;
     #busy = false;
     #id = "";
+    /** Is anything of anybody being written, by the marks? */
+    #written = false;
 
     /**
      * @param {HTMLElement} element the room
@@ -46,7 +55,7 @@ export class Recording {
     }
 
     get running() {
-        return this.#state !== null && this.#state !== "off";
+        return (this.#state ?? this.#last) !== "off";
     }
 
     /** May this page start and stop? */
@@ -80,10 +89,10 @@ export class Recording {
      * @param {string} since
      */
     heard(state, since) {
-        if (!(state in MARKS)) return;
+        if (!(state in MARKS) || ["unknown", "idle"].includes(state)) return;
         const before = this.#state;
         if (before === state && this.#since === since) return;
-        this.#state = state;
+        this.#state = this.#last = state;
         this.#since = since;
         if (!this.running) this.#id = "";
         if (before !== state && (before !== null || state !== "off")) announce(text(`recording-told-${state}`));
@@ -95,6 +104,7 @@ export class Recording {
     /** The line to the worker is gone: nobody says any more what is written. */
     lost() {
         this.#state = null;
+        this.owner.say("");
         this.#draw();
     }
 
@@ -104,9 +114,15 @@ export class Recording {
      */
     people(people, me) {
         this.#host = people.some((person) => person.participant === me && person.role === "host");
+        this.#written = people.some((person) => Object.values(person.marks).some((mark) => WRITTEN.includes(/** @type {Mark} */ (mark))));
         show(this.button, this.offered);
-        if (!this.offered) return;
-        const isIn = (/** @type {Person} */ person) => Object.values(person.marks).some((mark) => IN.includes(mark));
+        if (!this.offered) {
+            this.#draw();
+            return;
+        }
+        const known = this.#state !== null;
+        const isIn = (/** @type {Person} */ person) => !known || Object.values(person.marks).some((mark) => IN.includes(/** @type {Mark} */ (mark)));
+        show(one("[data-side=out]", this.panel), known);
         this.#list("in", people.filter(isIn), me);
         this.#list("out", people.filter((person) => !isIn(person)), me);
         this.#draw();
@@ -134,20 +150,26 @@ export class Recording {
         }));
     }
 
+    /** Nobody is told that a recording is starting while everybody has said no. */
+    get #shown() {
+        if (this.#state === "starting" && !this.#written) return "idle";
+        return this.#state ?? "unknown";
+    }
+
     #draw() {
-        const state = this.#state ?? "off";
-        const words = this.#state === null ? text("recording-unknown") : text(`recording-${state}`);
-        const moment = this.running && this.#since ? new Date(this.#since) : null;
-        const time = moment && !Number.isNaN(moment.getTime()) ? moment.toLocaleTimeString(document.documentElement.lang, { timeStyle: "short" }) : "";
+        const state = this.#shown;
+        const words = text(`recording-${state}`);
+        const moment = state !== "idle" && this.#state && this.running && this.#since ? new Date(this.#since) : null;
+        const time = moment && !Number.isNaN(moment.getTime()) ? moment.toLocaleTimeString(document.documentElement.lang, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" }) : "";
         const line = time ? text("recording-since", { state: words, time }) : words;
         const top = one("[data-recording]", this.element);
-        top.dataset.state = this.#state ?? "unknown";
+        top.dataset.state = state;
         top.textContent = line;
         drawMark(one("[data-record-state]", this.panel), MARKS[state], line);
         this.button.dataset.state = state;
-        this.button.setAttribute("aria-pressed", this.#state === "starting" ? "mixed" : String(this.running));
-        one("[data-word]", this.button).textContent = text(`record-word-${state}`);
-        one("[data-slot=in-title]", this.panel).textContent = text(this.running ? "record-in" : "record-would-be-in");
+        this.button.setAttribute("aria-pressed", state === "starting" || state === "unknown" ? "mixed" : String(this.running));
+        one("[data-word]", this.button).textContent = text(`record-word-${state === "idle" ? "on" : state}`);
+        one("[data-slot=in-title]", this.panel).textContent = text(this.#state === null ? "record-in-unknown" : this.running ? "record-in" : "record-would-be-in");
         one("[data-slot=out-title]", this.panel).textContent = text(this.running ? "record-out" : "record-would-be-out");
         const [start, stop] = [one("[data-do=record-start]", this.panel), one("[data-do=record-stop]", this.panel)];
         const focused = document.activeElement === start || document.activeElement === stop;

@@ -3,8 +3,9 @@
 
 import { Cards } from "./consent.js";
 import { Controls } from "./controls.js";
-import { one, show } from "./dom.js";
-import { drawMark, isKept, overall, wordsOf } from "./marks.js";
+import { Countdown } from "./countdown.js";
+import { one, post, show } from "./dom.js";
+import { drawMark, isKept, overall, unknown, wordsOf } from "./marks.js";
 import { People } from "./people.js";
 import { CALL_HEARD, CALL_SENT } from "./protocol.js";
 import { Publisher } from "./publish.js";
@@ -16,6 +17,7 @@ import { Stage } from "./tiles.js";
 
 /** @typedef {import("./devices.js").Devices} Devices */
 /** @typedef {import("./protocol.js").Card} Card */
+/** @typedef {import("./people.js").Seen} Seen */
 /** @typedef {import("./protocol.js").Person} Person */
 /** @typedef {import("./protocol.js").Source} Source */
 /** @typedef {import("./protocol.js").Waiting} Waiting */
@@ -38,14 +40,17 @@ export class Room {
     #screen = null;
     #me = "";
     #startedAt = 0;
+    /** Does the server tell us what is written? Not before the first word, and not while the line is lost. */
+    #told = false;
     #over = false;
-    #moving = false;
+    /** Why we are to come back, in the server's words; empty when it said nothing. */
+    #moving = "";
     #call = "";
     /** Which of our own sources were captured while this page watched. @type {Set<Source>} */
     #keptOfMe = new Set();
 
     /**
-     * @param {{ticket_url: string, call_url: string, recordings: import("./recording.js").Where | null}} where
+     * @param {{ticket_url: string, call_url: string, erase_url: string, recordings: import("./recording.js").Where | null}} where
      * @param {Devices} devices
      * @param {Card[]} cards
      * @param {(state: string, kept: Source[]) => void} over the room is left for good; `state` names the page to show, `kept` what of us
@@ -54,12 +59,13 @@ export class Room {
     constructor(where, devices, cards, over) {
         this.element = one("[data-step=room]");
         this.devices = devices;
+        this.eraseUrl = where.erase_url;
         this.leave = over;
         this.line = new Line(
             { path: where.call_url, ticketUrl: where.ticket_url, kind: "call", sent: CALL_SENT, heard: CALL_HEARD },
-            { heard: (message) => this.#hear(message), opened: () => {}, lost: () => this.#lost(this.#moving ? "worker-lost" : "reconnecting"), refused: (code) => this.#shut(code), entered: (call) => { this.#call = call; } },
+            { heard: (message) => this.#hear(message), opened: () => {}, lost: () => this.#lost(this.#moving || "reconnecting"), refused: (code) => this.#shut(code), entered: (call) => { this.#call = call; } },
         );
-        this.stage = new Stage(one("[data-stage]", this.element));
+        this.stage = new Stage(one("[data-stage]", this.element), (words) => this.line.send("show", words));
         this.recording = new Recording(this.element, where.recordings ?? null, {
             call: () => this.#call,
             say: (words) => this.controls.say("recording", words),
@@ -77,11 +83,13 @@ export class Room {
         });
         this.cards.put(cards);
         devices.addEventListener("lost", (event) => this.#deviceLost(/** @type {CustomEvent} */ (event).detail));
+        this.countdown = new Countdown(one("[data-banner=hostless]", this.element));
         this.ticking = setInterval(() => this.#tick(), LISTEN_EVERY);
     }
 
     enter() {
         this.controls.say("line", text("connecting"));
+        this.#draw();
         return this.line.open();
     }
 
@@ -135,6 +143,11 @@ export class Room {
         return this.stage.toggleView();
     }
 
+    /** @param {-1 | 1} way */
+    turnPage(way) {
+        return this.stage.turn(way);
+    }
+
     leaveCall() {
         this.line.send("leave");
         this.#end("left");
@@ -142,6 +155,12 @@ export class Room {
 
     endCall() {
         this.line.send("end");
+    }
+
+    /** Have erased what this meeting has of us, and every yes with it; returns what to say. By request: the line may be lost, and must not matter. */
+    async eraseMine() {
+        const answer = await post(this.eraseUrl, {}).catch(() => null);
+        return text(answer?.ok ? "erased-own" : "erased-not");
     }
 
     /** @param {any} message */
@@ -152,12 +171,14 @@ export class Room {
             case "person": return this.#person(message.person);
             case "left": return this.#left(message.participant);
             case "waiting": return this.#knock(message.people);
+            case "hostless": return this.countdown.told(message.seconds);
             case "published": return this.#pub?.answered(message);
             case "offer": return this.#sub?.offered(message);
+            case "state": return (message.pc === "pub" ? this.#pub : this.#sub)?.told(message.state);
             case "speaking": return this.stage.spoken(message.participants);
             case "recording": return this.recording.heard(message.state, message.since);
             case "applied": return this.#applied(message.source, message.mark);
-            case "refused": return this.#refused();
+            case "refused": return this.#refused(message.code);
             case "closed": return this.#closed(message.reason);
         }
     }
@@ -165,10 +186,11 @@ export class Room {
     /** @param {{me: string, started_at: string, people: Person[], media: {ice_servers: RTCIceServer[]}}} message */
     async #welcome({ me, started_at, people, media }) {
         this.#hangUp();
-        this.#moving = false;
+        this.#moving = "";
         const words = text(this.#me ? "back" : "connected");
         this.#me = me;
         this.#startedAt = Date.parse(started_at);
+        this.#told = true;
         this.#people = new Map(people.map((person) => [person.participant, person]));
         this.#remember();
         const again = () => this.line.renew();
@@ -186,6 +208,7 @@ export class Room {
         this.controls.network("connected");
         this.controls.say("line", "");
         this.cards.again();
+        this.stage.shown.again();
         await this.#sendAll();
         this.#draw();
         announce(words);
@@ -228,7 +251,7 @@ export class Room {
         await this.devices.acquire([device]);
         const track = this.devices.tracks[device];
         if (track) await this.#pub?.add(device, track);
-        else this.controls.say("note", text(`help-${this.devices.states[device]}`, { devices: text(`device-${device}`) }));
+        else this.controls.say("note", text(`note-${this.devices.states[device]}`, { devices: text(`device-${device}`) }));
         return track !== null;
     }
 
@@ -293,14 +316,15 @@ export class Room {
         this.#draw();
     }
 
-    #refused() {
-        this.cards.fail();
+    /** @param {unknown} code */
+    #refused(code) {
+        this.cards.fail(code);
         this.controls.say("note", text("refused"));
     }
 
     #draw() {
         if (this.#over) return;
-        const people = [...this.#people.values()].map((person) => (person.participant === this.#me ? this.#own(person) : person));
+        const people = [...this.#people.values()].map((person) => this.#seen(person));
         this.stage.people(people, this.#me);
         this.stage.heard(this.#heard);
         this.stage.own("person", this.devices.tracks.cam);
@@ -308,9 +332,9 @@ export class Room {
         this.people.present(people, this.#me);
         const kept = people.filter((person) => isKept(person.marks)).length;
         this.recording.people(people, this.#me);
-        this.controls.kept(kept, people.length);
+        this.controls.kept(this.#told ? kept : null, people.length);
         this.controls.alone(people.length === 1);
-        const marks = this.#people.get(this.#me)?.marks ?? {};
+        const marks = people.find((person) => person.participant === this.#me)?.marks ?? unknown({});
         drawMark(one("[data-own-mark]", this.element), overall(marks), wordsOf(marks));
         this.controls.own(overall(marks));
     }
@@ -323,12 +347,15 @@ export class Room {
     }
 
     /**
-     * What is true of ourselves at once, before the worker has said it back.
+     * Somebody as we may say it now: marks only while we are told them, and of ourselves what is true at once, before the worker has said it
+     * back.
      * @param {Person} person
-     * @returns {Person}
+     * @returns {Seen}
      */
-    #own(person) {
-        return { ...person, mic: this.on("mic"), cam: this.on("cam"), screen: this.sharing };
+    #seen(person) {
+        const marks = this.#told ? person.marks : unknown(person.marks);
+        const own = person.participant === this.#me ? { mic: this.on("mic"), cam: this.on("cam"), screen: this.sharing } : {};
+        return { ...person, ...own, marks };
     }
 
     #tick() {
@@ -340,10 +367,13 @@ export class Room {
     /** @param {string} words */
     #lost(words) {
         this.#hangUp();
+        this.#told = false;
+        this.stage.spoken([]);
+        this.countdown.stop();
         this.recording.lost();
         this.#draw();
         this.controls.network("connecting");
-        this.controls.say("line", text(words));
+        this.controls.say("line", `${text(words)} ${text("until-told")}`);
     }
 
     #hangUp() {
@@ -358,8 +388,8 @@ export class Room {
      * @param {string} reason
      */
     #closed(reason) {
-        this.#moving = reason === "worker-lost";
-        if (this.#moving) this.#lost(reason);
+        this.#moving = ["worker-lost", "busy"].includes(reason) ? reason : "";
+        if (this.#moving) this.#lost(this.#moving);
         else this.#end(reason);
     }
 
@@ -377,6 +407,8 @@ export class Room {
         if (this.#over) return;
         this.#over = true;
         clearInterval(this.ticking);
+        this.controls.floating.close();
+        this.countdown.stop();
         this.line.close();
         this.#hangUp();
         for (const track of this.#screen?.getTracks() ?? []) track.stop();

@@ -111,7 +111,7 @@ export class Line {
         };
         socket.onmessage = (event) => {
             const message = parse(String(event.data), this.where.heard);
-            this.#losses = 0;
+            if (message && message.kind !== "closed") this.#losses = 0; // whoever is only sent away waits longer each time
             if (message) this.#queue(socket, () => this.listener.heard(message));
         };
         socket.onclose = () => this.#queue(socket, () => void this.#again()); // after what was said before: it may say why

@@ -50,6 +50,14 @@ export class Subscriber {
         this.owner.answer({ rev, sdp: this.pc.localDescription?.sdp ?? "" });
     }
 
+    /**
+     * What the worker says of its end. Once that is gone no ICE restart brings it back: its handshake would be another.
+     * @param {string} state
+     */
+    told(state) {
+        if (state === "failed" || state === "closed") this.owner.failed();
+    }
+
     close() {
         this.pc.onconnectionstatechange = null;
         this.pc.close();

@@ -2,17 +2,18 @@
 /** The stage: one tile for each person and each shared screen, 16:9, never cropped, as large as the stage allows. */
 
 import { copyOf, draw, fill, one, show } from "./dom.js";
+import { planned } from "./layout.js";
 import { drawMark, overall, wordsOf } from "./marks.js";
+import { Pager } from "./pager.js";
+import { HIGHEST, Shown } from "./shown.js";
 import { announce, text } from "./texts.js";
-import { View } from "./view.js";
+import { isScreen, View } from "./view.js";
 
-/** @typedef {import("./protocol.js").Person} Person */
+/** @typedef {import("./people.js").Seen} Person */
 /** @typedef {import("./protocol.js").HeardTrack} HeardTrack */
 /** @typedef {{element: HTMLElement, video: HTMLVideoElement, stream: MediaStream}} Tile */
 
-const GAP = 8; // px, the stage's gap in room.css
-const RATIO = 16 / 9;
-const NARROWEST = 132; // px
+const FLOATING = 240; // px: about as high as browsers make the window of a picture that floats
 const LOUD = 0.02; // audio level of somebody who speaks, 0 to 1
 
 export class Stage {
@@ -21,12 +22,23 @@ export class Stage {
     #me = "";
     #speaker = "";
     #view = new View();
+    /** @type {Pager} */
+    #pager;
     #told = false;
+    /** @type {string[]} */
+    #large = [];
+    /** What stands on the present page, the large ones first. @type {string[]} */
+    #order = [];
 
-    /** @param {HTMLElement} place */
-    constructor(place) {
-        this.screens = one(".stage-screens", place);
-        this.place = one(".stage-people", place);
+    /**
+     * @param {HTMLElement} place
+     * @param {(words: import("./shown.js").InSight) => boolean} tell say what is in sight
+     */
+    constructor(place, tell) {
+        this.place = place;
+        this.tiles = one(".stage-tiles", place);
+        this.#pager = new Pager(place, () => this.#arrange());
+        this.shown = new Shown(tell, () => this.#inSight());
         new ResizeObserver(() => this.#arrange()).observe(place);
     }
 
@@ -116,6 +128,30 @@ export class Stage {
     }
 
     /**
+     * The next or the last page of the stage.
+     * @param {-1 | 1} way
+     * @returns {boolean} are there pages at all?
+     */
+    turn(way) {
+        return this.#pager.turn(way);
+    }
+
+    /**
+     * The picture that matters most now, to be shown in a window of its own: whoever stands large, else whoever speaks, else the first; our own
+     * only where there is no other.
+     * @returns {HTMLVideoElement | null}
+     */
+    picture() {
+        const own = (/** @type {string} */ id) => id.startsWith(`${this.#me}/`);
+        const ids = [...this.#large, `${this.#speaker}/person`, ...this.#order, ...this.#tiles.keys()];
+        for (const id of [...ids.filter((id) => !own(id)), ...ids]) {
+            const tile = this.#tiles.get(id);
+            if (tile?.video.videoWidth && tile.element.matches("[data-picture][data-cam=on]")) return tile.video;
+        }
+        return null;
+    }
+
+    /**
      * Play on another speaker, where the browser can.
      * @param {string} id
      */
@@ -136,8 +172,7 @@ export class Stage {
         draw(one(".plate-mic .icon", element), person.mic ? "icon-mic" : "icon-mic-off");
         drawMark(one(".mark", element), overall(person.marks), wordsOf(person.marks));
         tile.video.setAttribute("aria-label", text("picture-of", { name }));
-        const pin = one("[data-do=pin]", element);
-        pin.dataset.name = name;
+        one("[data-do=pin]", element).setAttribute("aria-label", text("pin", { name }));
     }
 
     /** @param {Person} person */
@@ -156,6 +191,7 @@ export class Stage {
         const marks = person.marks.screen ? { screen: person.marks.screen } : {};
         drawMark(one(".mark", element), overall(marks), wordsOf(marks));
         video.setAttribute("aria-label", name);
+        one("[data-do=pin]", element).setAttribute("aria-label", text("pin", { name }));
     }
 
     /** @param {string} id */
@@ -164,14 +200,14 @@ export class Stage {
         const video = /** @type {HTMLVideoElement} */ (one("video", element));
         const tile = { element, video, stream: new MediaStream() };
         element.dataset.tile = id;
-        element.classList.toggle("tile-screen", id.endsWith("/screen"));
-        const pin = one("[data-do=pin]", element);
-        if (id.endsWith("/screen")) pin.remove();
-        else pin.addEventListener("click", () => this.#pin(id.split("/")[0], pin.dataset.name ?? ""));
+        element.classList.toggle("tile-screen", isScreen(id));
+        one("[data-do=pin]", element).addEventListener("click", () => this.#pin(id, element));
+        video.addEventListener("resize", () => this.shown.changed());
         video.muted = id.startsWith(`${this.#me}/`);
         video.srcObject = tile.stream;
         this.#tiles.set(id, tile);
-        (id.endsWith("/screen") ? this.screens : this.place).append(element);
+        if (isScreen(id) && !video.muted) this.tiles.prepend(element);
+        else this.tiles.append(element);
         return tile;
     }
 
@@ -195,56 +231,85 @@ export class Stage {
         if (tracks.length) video.play().catch(() => {});
     }
 
-    /** A shared screen takes the stage and the people line up beside it; without one the people get all of it. */
+    /** Put every tile of the present page in its place; those of other pages are out of sight and still heard. */
     #arrange() {
-        show(this.screens, this.screens.childElementCount > 0);
-        this.#spotlight();
-        if (this.screens.hidden) this.#columns();
-        const { clientWidth, clientHeight, scrollWidth, scrollHeight } = this.place;
-        if (scrollWidth > clientWidth || scrollHeight > clientHeight) this.place.tabIndex = 0; // what scrolls must be reachable by key
-        else this.place.removeAttribute("tabindex");
-    }
-
-    /** One person large and the others in a row below, where the view says so and no screen has the stage. */
-    #spotlight() {
-        const people = [...this.#tiles].filter(([id]) => id.endsWith("/person"));
-        const large = !this.screens.childElementCount;
-        const main = this.#view.main(people.map(([id]) => id.split("/")[0]), this.#me);
-        this.place.toggleAttribute("data-spotlight", main !== "" && large);
-        this.place.style.setProperty("--others", String(Math.max(1, people.length - 1)));
-        this.place.style.setProperty("--across", `${this.place.clientWidth}px`);
-        for (const [id, { element }] of people) {
-            const participant = id.split("/")[0];
-            const pinned = participant === this.#view.pinned;
-            element.toggleAttribute("data-main", large && participant === main);
-            const pin = one("[data-do=pin]", element);
-            pin.setAttribute("aria-pressed", String(pinned));
-            pin.setAttribute("aria-label", text("pin", { name: pin.dataset.name ?? "" }));
-        }
+        const { clientWidth: width, clientHeight: height } = this.place;
+        if (!width || !height) return; // the room is not open
+        const cast = this.#view.cast([...this.#tiles.keys()], this.#me);
+        const large = cast.beside ? [...cast.main, cast.beside] : cast.main;
+        if (large.join() !== this.#large.join()) this.#pager.page = 0;
+        this.#large = large;
+        const plan = planned({ width, height }, cast, this.#pager.page);
+        this.#order = [...large, ...cast.rest].filter((id) => plan.boxes.has(id));
+        this.#pager.draw(plan, this.#speaksUnseen(plan));
+        for (const [id, tile] of this.#tiles) this.#put(id, tile, plan.boxes.get(id), large.includes(id));
+        this.shown.changed();
     }
 
     /**
-     * @param {string} participant
-     * @param {string} name
+     * @param {string} id
+     * @param {Tile} tile
+     * @param {import("./layout.js").Box | undefined} box
+     * @param {boolean} large
      */
-    #pin(participant, name) {
-        announce(text(this.#view.pin(participant) ? "pinned" : "unpinned", { name }));
+    #put(id, { element }, box, large) {
+        if (!box && element.contains(document.activeElement)) one("[data-do=page-back]", this.place).focus();
+        show(element, box !== undefined);
+        for (const [side, length] of Object.entries(box ?? {})) element.style.setProperty(`--${side}`, `${length}px`);
+        element.toggleAttribute("data-main", large && (!isScreen(id) || id === this.#view.pinned));
+        one("[data-do=pin]", element).setAttribute("aria-pressed", String(id === this.#view.pinned));
+    }
+
+    /**
+     * The name of somebody who speaks on another page, or "".
+     * @param {import("./layout.js").Plan} plan
+     */
+    #speaksUnseen({ boxes }) {
+        const id = `${this.#speaker}/person`;
+        const tile = this.#speaker === this.#me || boxes.has(id) ? undefined : this.#tiles.get(id);
+        return tile ? one(".plate-name", tile.element).textContent ?? "" : "";
+    }
+
+    /**
+     * @param {string} id
+     * @param {HTMLElement} element
+     */
+    #pin(id, element) {
+        const name = one(".plate-name", element).textContent ?? "";
+        announce(text(this.#view.pin(id) ? "pinned" : "unpinned", { name }));
         this.#arrange();
     }
 
-    /** Choose the number of columns that makes the tiles largest. */
-    #columns() {
-        const people = this.place.childElementCount;
-        const { clientWidth: width, clientHeight: height } = this.place;
-        let best = { columns: 1, tile: 0 };
-        for (let columns = 1; columns <= people; columns++) {
-            const rows = Math.ceil(people / columns);
-            const across = (width - GAP * (columns - 1)) / columns;
-            const down = ((height - GAP * (rows - 1)) / rows) * RATIO;
-            const tile = Math.floor(Math.min(across, Math.max(down, NARROWEST)));
-            if (tile > best.tile) best = { columns, tile };
-        }
-        this.place.style.setProperty("--columns", String(best.columns));
-        this.place.style.setProperty("--tile", `${best.tile}px`);
+    /**
+     * What the page shows of the others, the most important first. Out of sight of the window only a picture that floats above it counts.
+     * @returns {import("./shown.js").InSight}
+     */
+    #inSight() {
+        const [pinned, what] = this.#view.pinned.split("/");
+        return { tiles: this.#inOrder(), pinned: what === "person" && pinned !== this.#me ? pinned : null };
     }
+
+    /** @returns {import("./protocol.js").Tile[]} */
+    #inOrder() {
+        const speaker = `${this.#speaker}/person`;
+        const floating = [...this.#tiles].filter(([, { video }]) => video === document.pictureInPictureElement).map(([id]) => id);
+        const ids = [...this.#order, ...floating].filter((id) => !id.startsWith(`${this.#me}/`));
+        const ordered = [...ids.filter((id) => this.#large.includes(id)), ...ids.filter((id) => id === speaker), ...ids];
+        return [...new Set(ordered)].flatMap((id) => {
+            const tile = this.#tiles.get(id);
+            if (!tile || (document.hidden && document.pictureInPictureElement !== tile.video)) return [];
+            const height = Math.round(Math.max(pictureHeight(tile), floating.includes(id) ? FLOATING : 0) * devicePixelRatio);
+            const [participant] = id.split("/");
+            return [{ participant, source: isScreen(id) ? "screen" : "cam", height: Math.max(1, Math.min(HIGHEST, height)) }];
+        });
+    }
+}
+
+/**
+ * How high the picture stands in its tile, in CSS pixels: it keeps its shape, so a tile that is higher shows no more of it.
+ * @param {Tile} tile
+ */
+function pictureHeight({ element, video }) {
+    const ratio = video.videoWidth ? video.videoWidth / video.videoHeight : 16 / 9;
+    return Math.min(element.clientHeight, element.clientWidth / ratio);
 }

@@ -1,10 +1,18 @@
 // @ts-check
-/** Who has the stage: everybody alike (grid), or one person large: whoever is pinned, else whoever speaks. Forgotten with the page. */
+/**
+ * Who has the stage: everybody alike (grid), or somebody large: whatever is pinned, else shared screens, else, in speaker view, whoever
+ * speaks. Forgotten with the page.
+ */
+
+/** @typedef {import("./layout.js").Cast} Cast */
+
+/** @param {string} id of a tile */
+export const isScreen = (id) => id.endsWith("/screen");
 
 export class View {
     /** Speaker view was asked for. */
     speaker = false;
-    /** The pinned participant, or "". */
+    /** The tile that is pinned, or "". */
     pinned = "";
     #last = "";
 
@@ -14,25 +22,40 @@ export class View {
     }
 
     /**
-     * Pin somebody, or let the pinned one go.
-     * @param {string} participant
-     * @returns {boolean} is the participant pinned now?
+     * Pin a tile, or let the pinned one go.
+     * @param {string} id
+     * @returns {boolean} is it pinned now?
      */
-    pin(participant) {
-        this.pinned = this.pinned === participant ? "" : participant;
+    pin(id) {
+        this.pinned = this.pinned === id ? "" : id;
         return this.pinned !== "";
     }
 
     /**
-     * The participant who stands large, or "" where all stand alike.
-     * @param {string[]} present in the order of the stage
-     * @param {string} me chosen only where nobody else is there
+     * A pinned person stands beside shared screens, a pinned screen before everything else; letting go brings back what was before. Our own
+     * screen stands among the people: we have it before us anyway, and want to see them.
+     * @param {string[]} ids every tile in the order of the stage
+     * @param {string} me large only where nobody else is there, or pinned
+     * @returns {Cast}
      */
-    main(present, me) {
-        if (!present.includes(this.pinned)) this.pinned = "";
-        if (this.pinned) return this.pinned;
-        if (!this.speaker) return "";
-        if (present.includes(this.#last) && this.#last !== me) return this.#last;
-        return present.find((participant) => participant !== me) ?? me;
+    cast(ids, me) {
+        if (!ids.includes(this.pinned)) this.pinned = "";
+        if (isScreen(this.pinned)) return { main: [this.pinned], beside: "", rest: ids.filter((id) => id !== this.pinned) };
+        const screens = ids.filter((id) => isScreen(id) && id !== `${me}/screen`);
+        const people = ids.filter((id) => !isScreen(id));
+        const large = this.pinned || (this.speaker ? this.#speaking(people, `${me}/person`) : "");
+        const rest = ids.filter((id) => id !== large && !screens.includes(id));
+        if (screens.length) return { main: screens, beside: large, rest };
+        return { main: large ? [large] : [], beside: "", rest };
+    }
+
+    /**
+     * @param {string[]} people
+     * @param {string} own
+     */
+    #speaking(people, own) {
+        const last = `${this.#last}/person`;
+        if (people.includes(last) && last !== own) return last;
+        return people.find((id) => id !== own) ?? own;
     }
 }

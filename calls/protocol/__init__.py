@@ -1,20 +1,14 @@
 """Every message of the two sockets between a page and the server: one frozen dataclass each, mirrored by static/calls/protocol.js.
 
-A message is a JSON object (RFC 8259) of at most 48 KiB whose member `kind` names it. What a page sends is read without mercy:
-no name twice, no unknown kind, no unknown or missing field, no value of another type or size, and above all no word of the page
-on who it is. Identity, role and tenant come from the ticket; a page that claims them is refused by the claim's name (`IDENTITY`).
+A message is a JSON object (RFC 8259) of at most 48 KiB whose member `kind` names it. `reading` makes one of what a page sends.
 """
 
 from __future__ import annotations
 
-import json
 import types
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, is_dataclass
-from functools import cache
-from typing import Annotated, Any, ClassVar, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
-
-from tenants.errors import Refused
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, ClassVar, Literal
 
 VERSION = "cleac.1"  # the subprotocol that both sides name
 TICKET = "ticket."  # prefix of the subprotocol that carries the ticket
@@ -165,10 +159,14 @@ class Mute(Message):
 
 @dataclass(frozen=True)
 class Show(Message):
-    """All pictures that I show now, the most important first; no other is sent to me. Who never says it is sent all."""
+    """All pictures that I show now, the most important first; no other is sent to me. Who never says it is sent all.
+
+    `pinned`: whom I want to see, whoever speaks.
+    """
 
     kind = "show"
     tiles: Annotated[list[Tile], Limit(0, MOST_TILES)]
+    pinned: Id | None
 
 
 @dataclass(frozen=True)
@@ -328,6 +326,14 @@ class Recording(Message):
 
 
 @dataclass(frozen=True)
+class Hostless(Message):
+    """Nobody may host this call any more, and it ends after so many seconds; null: somebody may again."""
+
+    kind = "hostless"
+    seconds: int | None
+
+
+@dataclass(frozen=True)
 class Applied(Message):
     """A decision has reached the packets of this source."""
 
@@ -338,7 +344,7 @@ class Applied(Message):
 
 @dataclass(frozen=True)
 class Closed(Message):
-    """The last message of a socket. In a call: ended, removed, signed-out, replaced, left or worker-lost; only after the last come back."""
+    """The last message of a socket. In a call: ended, removed, signed-out, replaced, left, worker-lost or busy; only after the last two come back."""
 
     kind = "closed"
     reason: str
@@ -354,107 +360,12 @@ def _table(*messages: type[Message]) -> Table:
 LOBBY_SENT = _table(Decide, Ready)
 LOBBY_HEARD = _table(Lobby, Answered, Admitted, Denied, Moved, Closed)
 CALL_SENT = _table(Publish, Subscribed, Restart, Mute, Show, Decide, Leave, Admit, Deny, Remove, End)
-CALL_HEARD = _table(Welcome, Joined, Left, PersonChanged, Waiting, Published, Offer, State, Speaking, Recording, Applied, Closed)
+CALL_HEARD = _table(Welcome, Joined, Left, PersonChanged, Waiting, Hostless, Published, Offer, State, Speaking, Recording, Applied, Closed)
 
 TO_WORKER = frozenset({"publish", "subscribed", "restart", "mute", "show"})
 FROM_WORKER = frozenset({"joined", "left", "person", "published", "offer", "state", "speaking", "recording", "applied", "refused", "closed"})
 
 
-class Malformed(Refused):
-    """What the page sent is no message of the protocol: it is told the code, and its socket is closed."""
-
-
-def parse(text: str | bytes | None, table: Table) -> Message:
-    """The message in one frame of a page. Raises Malformed with a code and, where it has one, the name of the field.
-
-    Codes: `not-text`, `too-large`, `not-json`, `duplicate-key`, `not-an-object`, `unknown-kind`, `identity-claimed`,
-    `unknown-field`, `missing-field`, `wrong-type`, `out-of-range`.
-    """
-    if not isinstance(text, str):
-        raise Malformed("not-text")
-    if len(text) > LARGEST or len(text.encode(errors="replace")) > LARGEST:
-        raise Malformed("too-large", limit=LARGEST)
-    try:
-        content = json.loads(text, object_pairs_hook=_without_duplicates, parse_constant=_no_constant)
-    except (ValueError, RecursionError):
-        raise Malformed("not-json") from None
-    if not isinstance(content, dict):
-        raise Malformed("not-an-object")
-    kind = content.pop("kind", None)
-    message = table.get(kind) if isinstance(kind, str) else None
-    if message is None:
-        raise Malformed("unknown-kind")
-    made = _made(message, content)
-    assert isinstance(made, Message)
-    return made
-
-
 def written(message: Message) -> dict[str, Any]:
     """A message as the object that goes over the wire."""
     return {"kind": message.kind, **asdict(message)}
-
-
-def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise Malformed("duplicate-key")
-    return found
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(name)  # RFC 8259 section 6 knows no NaN and no Infinity
-
-
-@cache
-def _hints(made: type) -> dict[str, Any]:
-    """Field -> type with its limits, in the order of the fields."""
-    hints = get_type_hints(made, include_extras=True)
-    return {field.name: hints[field.name] for field in fields(made)}
-
-
-def _made(made: type, content: dict[str, Any]) -> Any:
-    hints = _hints(made)
-    for name in content:
-        if name not in hints:
-            # The name of an unknown field is the page's own text, so it is not repeated.
-            raise Malformed("identity-claimed", field=name) if name in IDENTITY else Malformed("unknown-field")
-    for name in hints:
-        if name not in content:
-            raise Malformed("missing-field", field=name)
-    return made(**{name: _value(hint, content[name], name) for name, hint in hints.items()})
-
-
-def _value(hint: Any, value: Any, name: str) -> Any:
-    """`value` as the type that a field asks for. A bool is no number, and no number is taken for another type."""
-    if get_origin(hint) is Annotated:
-        hint, limit = get_args(hint)
-        checked = _value(hint, value, name)
-        if not limit.least <= (checked if isinstance(checked, int) else len(checked)) <= limit.most:
-            raise Malformed("out-of-range", field=name)
-        return checked
-    if get_origin(hint) is Literal:
-        if isinstance(value, str) and value in get_args(hint):
-            return value
-        raise Malformed("out-of-range" if isinstance(value, str) else "wrong-type", field=name)
-    if get_origin(hint) in (types.UnionType, Union):
-        return None if value is None else _value(get_args(hint)[0], value, name)
-    if get_origin(hint) is list and isinstance(value, list):
-        return [_value(get_args(hint)[0], member, name) for member in value]
-    if get_origin(hint) is dict and isinstance(value, dict):
-        return {_value(str, key, name): _value(get_args(hint)[1], member, name) for key, member in value.items()}
-    if is_dataclass(hint) and isinstance(hint, type) and isinstance(value, dict):
-        return _made(hint, value)
-    if type(value) is not hint:
-        raise Malformed("wrong-type", field=name)
-    if hint is str and not _is_unicode(value):
-        raise Malformed("wrong-type", field=name)
-    return value
-
-
-def _is_unicode(text: str) -> bool:
-    """False for half of a surrogate pair, which JSON can spell and UTF-8 cannot."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
