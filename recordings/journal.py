@@ -10,7 +10,6 @@ Without a key `heads` lists the intervals; it finds faults of form only. Times a
 
 from __future__ import annotations
 
-import json
 import os
 import struct
 from array import array
@@ -21,7 +20,7 @@ from struct import Struct
 from typing import BinaryIO, Final, NamedTuple
 
 from . import records
-from .records import END, Form, Heads, Place, RecordHead, SealedFile, canonical, walk, write_whole
+from .records import END, Form, Heads, Place, RecordHead, SealedFile, canonical, facts_in, walk, write_whole
 from .sealing import Context, Tampered
 
 MAGIC: Final = b"CLEACJ1\n"
@@ -112,11 +111,14 @@ class Writer:
         """How many leading records have an interval that ends at `moment_us` or before."""
         return next((number for number, end in enumerate(self._ends) if end > moment_us), len(self._ends))
 
-    def append(self, start_us: int, duration_us: int, items: Sequence[Item]) -> int:
-        """Seal and store one record in one write; returns its counter. No item may have arrived before `start_us`."""
-        clear = b"".join(_ITEM.pack(item.arrival_us - start_us, item.kind, len(item.data)) + item.data for item in items)
-        counter = self._store(DATA, start_us, duration_us, clear)
-        self._packets.append(self.packets + sum(item.kind == b"P" for item in items))
+    def append(self, start_us: int, duration_us: int, items: Sequence[tuple[int, bytes, bytes]]) -> int:
+        """Seal and store one record of items, in one write; returns its counter. No item may have arrived before `start_us`."""
+        pieces, packets = list[bytes](), 0
+        for arrival, kind, data in items:
+            pieces += (_ITEM.pack(arrival - start_us, kind, len(data)), data)
+            packets += kind == b"P"
+        counter = self._store(DATA, start_us, duration_us, b"".join(pieces))
+        self._packets.append(self.packets + packets)
         self._counters.append(counter)
         self._ends.append(start_us + duration_us)
         self._offsets.append(self._size)
@@ -166,14 +168,15 @@ class Reader:
     """Reads and verifies one journal; raises `Tampered`, before anything is read, under another key or claim.
 
     Heads, order and END are verified at once, a record's content when `records` comes to it. `end` is None and `complete` False for
-    a journal without END; `torn` counts the bytes at the tail that make no whole record.
+    a journal without END; `torn` counts the bytes at the tail that make no whole record. Of more than `counted` bytes the rest is not read.
     """
 
-    def __init__(self, file: BinaryIO, data_key: bytes, context: Context) -> None:
+    def __init__(self, file: BinaryIO, data_key: bytes, context: Context, counted: int | None = None) -> None:
         self._file = file
         self.end: End | None = None
         self._places: list[tuple[Place, bytes]] = []
-        size = self.torn = file.seek(0, os.SEEK_END)
+        size = file.seek(0, os.SEEK_END)
+        size = self.torn = size if counted is None else min(size, counted)
         sealed = SealedFile.found(file, _FORM, data_key, context)
         if sealed is not None:
             self._sealed = sealed
@@ -223,8 +226,8 @@ class Reader:
             raise Tampered("something follows END")
 
     def _read_end(self, place: Place, binding: bytes, previous: int | None) -> End:
-        facts = json.loads(self._sealed.open(self._file, place, binding))
-        end = End(facts["reason"], facts["cut_us"], facts["packets"], facts["last_valid"])
+        clear = self._sealed.open(self._file, place, binding)
+        end = End(**facts_in(clear, reason=str, cut_us=int, packets=int, last_valid=int | None))
         if end.last_valid != previous:
             raise Tampered("END names another last record")
         return end

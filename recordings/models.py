@@ -34,6 +34,7 @@ class Recording(TenantModel):
     stopped_at = models.DateTimeField(null=True, blank=True)
     incomplete = models.BooleanField(default=False)
     retry_at = models.DateTimeField(null=True, blank=True)  # FAILED: when the sweep finishes it again
+    failures = models.PositiveIntegerField(default=0)  # tries in a row that could not finish it
 
     class Meta:
         constraints = [
@@ -73,6 +74,7 @@ class Epoch(TenantModel):
     complete = models.BooleanField(null=True)
     kept_until_us = models.BigIntegerField(null=True, blank=True)  # of the recording; what the file holds after it is not to be read
     restricted_at = models.DateTimeField(null=True, blank=True)  # from here on nobody plays it (GDPR Art. 18)
+    erase_from = models.DateTimeField(null=True, blank=True)  # restricted by weaker proof: nothing is destroyed before, and it can be lifted
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["track", "number"], name="epochs_in_one_order")]
@@ -101,6 +103,7 @@ class Artefact(TenantModel):
     size = models.BigIntegerField(default=0)
     parent = models.ForeignKey("self", null=True, blank=True, on_delete=models.PROTECT, related_name="children")  # made from this one
     spans = models.JSONField(default=list, blank=True)
+    claimed_until = models.DateTimeField(null=True, blank=True)  # WRITING: a job writes it, and nobody else does before then
 
     class Meta:
         constraints = [models.CheckConstraint(condition=~Q(state="SHREDDED") | Q(sealed_key=None), name="shredded_means_no_key")]
@@ -110,10 +113,11 @@ class Viewing(TenantModel):
     """Somebody was let see and hear stored media, for a stated purpose, for a while. The people concerned can read it."""
 
     class Purpose(models.TextChoices):
+        """Each lies within what `consent.catalogue` says that media is kept for (GDPR Art. 5(1)(b)); another one has to be asked for first."""
+
         AGREED = "agreed", _("Checking what was agreed")
         FOLLOW_UP = "follow-up", _("Following up on the meeting")
         DISPUTE = "dispute", _("Settling a disagreement")
-        QUALITY = "quality", _("Improving our service")
         OWN = "own", _("A look at one's own part")
 
     recording = models.ForeignKey(Recording, on_delete=models.PROTECT, related_name="viewings")

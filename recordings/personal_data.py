@@ -17,7 +17,7 @@ from .models import Artefact
 
 CLAIMS = "gdpr-17-3-e"  # establishment, exercise or defence of legal claims
 
-FRAME = Field(Data.NONE, Purpose.RECORDING, Retention.RECORDING)
+FRAME = Field(Data.NONE, Purpose.RECORDING, Retention.EVIDENCE)  # with the rest of the row: when the evidence about its call goes
 ASKED = Field(Data.PSEUDONYM, Purpose.RECORDING, Retention.EVIDENCE, Export.INCLUDE)
 TIMES = Field(Data.ACTIVITY, Purpose.RECORDING, Retention.EVIDENCE, Export.INCLUDE)
 WHOSE = Field(Data.PSEUDONYM, Purpose.RECORDING, Retention.EVIDENCE)
@@ -57,6 +57,7 @@ def export_epochs(person: Model) -> Iterator[dict[str, Any]]:
             "cut": epoch.cut,
             "complete": epoch.complete,
             "restricted_at": epoch.restricted_at,
+            "erase_from": epoch.erase_from,
         }
 
 
@@ -84,7 +85,7 @@ def erase_artefacts(person: Model, at: datetime) -> Line:
     assert isinstance(person, Person)
     redacted = forgetting.redact(person=person, recording=None, by=jobs.actor("erasure"), at=at)
     if redacted.held:
-        return Line("recordings.Artefact", Outcome.KEPT, queries.restricted_left(person).count(), CLAIMS)
+        return Line("recordings.Artefact", Outcome.KEPT, queries.restricted_left(person, None, at).count(), CLAIMS)
     stored = queries.artefacts_of(person)
     open_ones = stored.filter(state=Artefact.State.WRITING).count()
     if open_ones:
@@ -94,7 +95,7 @@ def erase_artefacts(person: Model, at: datetime) -> Line:
 
 declare(
     "recordings.Recording",
-    fields("id tenant call state incomplete retry_at", FRAME) | fields("requested_by", ASKED) | fields("requested_at stopped_at", TIMES),
+    fields("id tenant call state incomplete retry_at failures", FRAME) | fields("requested_by", ASKED) | fields("requested_at stopped_at", TIMES),
     export=export_recordings,
 )
 declare(
@@ -107,7 +108,7 @@ declare(
     fields("id tenant track number fence", FRAME)
     | fields("decision entry_hash", PROOF)
     | fields("opened_at closed_at cut complete", TIMES)
-    | fields("kept_until_us restricted_at", TIMES),
+    | fields("kept_until_us restricted_at erase_from", TIMES),
     export=export_epochs,
 )
 declare(
@@ -117,7 +118,10 @@ declare(
 )
 declare(
     "recordings.Artefact",
-    fields("id tenant kind state epochs size parent", FRAME) | fields("spans", TIMES) | fields("object_name", MEDIA) | fields("sealed_key", KEY),
+    fields("id tenant kind state epochs size parent claimed_until", FRAME)
+    | fields("spans", TIMES)
+    | fields("object_name", MEDIA)
+    | fields("sealed_key", KEY),
     export=export_artefacts,
     erase=erase_artefacts,
 )

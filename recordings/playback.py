@@ -12,7 +12,6 @@ Times are microseconds since the recording's start.
 
 from __future__ import annotations
 
-import json
 import os
 from array import array
 from bisect import bisect_right
@@ -21,7 +20,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, Final
 
 from . import records, webm
-from .records import END, Form, Heads, SealedFile, canonical, place_at, walk, write_whole
+from .records import END, Form, Heads, SealedFile, canonical, facts_in, place_at, walk, write_whole
 from .sealing import Context, Tampered
 from .webm import CODECS, MIMES, OPUS, VP8, Cluster, Cue, Frame
 
@@ -63,10 +62,10 @@ def heads(file: BinaryIO) -> Heads:
 
 
 class _Spans:
-    """The stretches that hold media: from the first frame of each to the end of its last."""
+    """The stretches that hold media: from the first frame of each to the end of its last, which is never after the cut."""
 
-    def __init__(self, codec: str) -> None:
-        self._codec, self._pause = codec, PAUSES_US[codec]
+    def __init__(self, codec: str, cut_us: int | None) -> None:
+        self._codec, self._pause, self._cut_us = codec, PAUSES_US[codec], cut_us
         self.found: list[list[int]] = []
         self._last_us, self._step_us = 0, LONGEST_PICTURE_US
 
@@ -81,7 +80,8 @@ class _Spans:
         else:
             self._step_us = min(frame.time_us - self._last_us, LONGEST_PICTURE_US)
         self._last_us = frame.time_us
-        self.found[-1][1] = frame.time_us + self._duration(frame)
+        end_us = frame.time_us + self._duration(frame)
+        self.found[-1][1] = end_us if self._cut_us is None else max(frame.time_us, min(end_us, self._cut_us))
 
     def _duration(self, frame: Frame) -> int:
         """An Opus packet says its own; a picture is taken to last as long as the one before it did."""
@@ -91,17 +91,18 @@ class _Spans:
 class Writer:
     """Writes one file from its first byte, never going back. `file` is new, unbuffered and writable.
 
+    `cut_us`: when the capture ended. A player holds the last picture up to there and no longer.
     Raises OSError when the file cannot be written: it is closed then, and of no use. Until `finish` wrote END, every reader refuses it.
     """
 
-    def __init__(self, file: BinaryIO, data_key: bytes, context: Context, source: str) -> None:
+    def __init__(self, file: BinaryIO, data_key: bytes, context: Context, source: str, cut_us: int | None = None) -> None:
         if source not in CODECS or source != context.source:
             raise ValueError("the claim is for another source")
         self._file, self._codec = file, CODECS[source]
         self._sealed = SealedFile.new(_FORM, data_key, context)
         self._cluster: Cluster | None = None
         self._picture: tuple[int, int] | None = None
-        self._spans = _Spans(self._codec)
+        self._spans = _Spans(self._codec, cut_us)
         self._size = self._frames = self._clusters = self._clusters_size = 0
         self._last_us = -1
         # Of each cluster that can be sought to: its time, and where it begins after FRONT.
@@ -202,10 +203,12 @@ class Reader:
         self._sealed, self._codec = sealed, CODECS[context.source]
         self._positions = array("Q")  # where each record begins, in the order of the file
         self._starts = array("Q", [0])  # where each record's bytes begin in the WebM: FRONT, then the clusters
-        end = json.loads(self._opened(self._index()))
+        end = facts_in(self._opened(self._index()), clusters=int, duration_us=int, frames=int, spans=list)
         self.frames: int = end["frames"]
         self.spans: list[list[int]] = end["spans"]
         self.duration_us: int = end["duration_us"]
+        if not all(isinstance(span, list) and [type(moment) for moment in span] == [int, int] for span in self.spans):
+            raise Tampered("END has other spans")
         if end["clusters"] != self._clusters:
             raise Tampered("END counts other clusters")
 

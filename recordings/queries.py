@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import date, datetime, timedelta
+from typing import NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -67,12 +68,16 @@ def open_epoch(epoch_id: UUID | str) -> Epoch | None:
 
 
 def left_open(silence: timedelta) -> list[Epoch]:
-    """Open epochs whose worker has lost the call: its lease lapsed `silence` ago, or a later fence carries it."""
+    """Open epochs whose worker lost the call `silence` ago: its lease lapsed then, or somebody else took the call.
+
+    Who has only just lost it may not know yet, and still write an end.
+    """
     found = list(Epoch.objects.select_related("track__recording").filter(closed_at=None))
     calls = {epoch.track.recording.call_id for epoch in found}
-    held = Placement.objects.filter(pk__in=calls, lease_until__gte=Now() - silence).values_list("pk", "fence")
-    fences = dict(held)
-    return [epoch for epoch in found if fences.get(epoch.track.recording.call_id) != epoch.fence]
+    placed = Placement.objects.filter(pk__in=calls)
+    fences = dict(placed.filter(lease_until__gte=Now() - silence).values_list("pk", "fence"))
+    lately = frozenset(placed.filter(fence__gt=1, placed_at__gte=Now() - silence).values_list("pk", flat=True))
+    return [epoch for epoch in found if fences.get(epoch.track.recording.call_id) != epoch.fence and epoch.track.recording.call_id not in lately]
 
 
 def permitted_until_us(epoch: Epoch) -> int | None:
@@ -134,6 +139,11 @@ def being_written(recording: Recording) -> QuerySet[Artefact]:
 def participants_being_written(recording: Recording) -> list[UUID]:
     """Whose files they are."""
     return sorted(set(being_written(recording).values_list("epochs__track__participant", flat=True)))
+
+
+def being_written_of(recording: Recording, participant_id: UUID) -> QuerySet[Artefact]:
+    """Those of `being_written` that hold media of this participant."""
+    return being_written(recording).filter(epochs__track__participant=participant_id)
 
 
 def playable(recording: Recording) -> QuerySet[Artefact]:
@@ -206,6 +216,11 @@ def viewings_of(person: Person) -> QuerySet[Viewing]:
     concerned = Q(viewer=person) | Q(epochs__track__person=person)
     found: QuerySet[Viewing] = Viewing.objects.select_related("recording__call__meeting").filter(concerned).distinct().order_by("-opened_at", "pk")
     return found
+
+
+def is_named(object_name: str) -> bool:
+    """Does a row of the tenant name this object?"""
+    return bool(Artefact.objects.filter(object_name=object_name).exists())
 
 
 def shredded(names: list[str]) -> list[str]:
@@ -289,11 +304,57 @@ def stretches(recording: Recording) -> QuerySet[Epoch]:
     return epochs(recording).exclude(cut="unused").prefetch_related("artefacts")
 
 
-def kept_of(person_ids: Iterable[UUID]) -> set[UUID]:
-    """Of which of these people something is stored that is not being erased."""
+class StoredOf(NamedTuple):
+    """Of whom something is stored that can be played, and of whom something that is to be erased."""
+
+    kept: set[UUID]
+    to_be_erased: set[UUID]
+
+
+def stored_of(person_ids: Iterable[UUID], call_ids: Iterable[UUID] | None = None) -> StoredOf:
+    """Of which of these people something is stored, of whatever sitting or of one of these; somebody may be in both."""
     stored = (Artefact.State.WRITING, Artefact.State.READY)
-    found = Epoch.objects.filter(track__person__in=list(person_ids), restricted_at=None, artefacts__state__in=stored)
-    return set(found.values_list("track__person", flat=True))
+    found = Epoch.objects.filter(track__person__in=list(person_ids), artefacts__state__in=stored)
+    found = found if call_ids is None else found.filter(track__recording__call__in=call_ids)
+    rows = list(found.values_list("track__person", "restricted_at").distinct())
+    return StoredOf({person for person, restricted in rows if restricted is None}, {person for person, restricted in rows if restricted is not None})
+
+
+def ids_of(call_id: UUID) -> list[UUID]:
+    """The recordings of a call."""
+    return list(Recording.objects.filter(call_id=call_id).order_by("requested_at").values_list("pk", flat=True))
+
+
+class Rows(NamedTuple):
+    """All rows about the recordings of one call, in an order in which they can go."""
+
+    viewings: QuerySet[Viewing]
+    artefacts: QuerySet[Artefact]
+    epochs: QuerySet[Epoch]
+    tracks: QuerySet[Track]
+    recordings: QuerySet[Recording]
+
+
+def rows_of(call_id: UUID) -> Rows:
+    """Everything that rows say about the recordings of a call."""
+    found = Recording.objects.filter(call_id=call_id)
+    epochs = Epoch.objects.filter(track__recording__in=found)
+    artefacts = Artefact.objects.filter(pk__in=Artefact.objects.filter(epochs__in=epochs).values("pk"))
+    return Rows(Viewing.objects.filter(recording__in=found), artefacts, epochs, Track.objects.filter(recording__in=found), found)
+
+
+def is_stored(call_id: UUID) -> bool:
+    """Is anything of a call stored, or being captured, or to be recorded still?"""
+    if Recording.objects.filter(call_id=call_id, state__in=Recording.LIVE).exists():
+        return True
+    left = Q(closed_at=None) | Q(artefacts__state__in=(Artefact.State.WRITING, Artefact.State.READY))
+    return bool(Epoch.objects.filter(left, track__recording__call_id=call_id).exists())
+
+
+def still_stored() -> QuerySet[Epoch]:
+    """Stretches of which anything is stored, also those that are being erased."""
+    found: QuerySet[Epoch] = Epoch.objects.filter(artefacts__state__in=(Artefact.State.WRITING, Artefact.State.READY))
+    return found
 
 
 # Proof
@@ -314,7 +375,7 @@ def lock_for_forgetting(person: Person, recording: Recording | None) -> list[Epo
 
     First stretches, then recordings: in the order of capture, which closes a stretch and then marks its recording.
     """
-    rows = Epoch.objects.select_for_update(no_key=True, of=("self",)).select_related("track__recording").filter(track__person=person)
+    rows = Epoch.objects.select_for_update(no_key=True, of=("self",)).select_related("track__recording__call").filter(track__person=person)
     rows = rows.filter(track__recording=recording) if recording is not None else rows
     found = list(rows.order_by("pk"))
     recordings = {epoch.track.recording_id for epoch in found}
@@ -322,19 +383,21 @@ def lock_for_forgetting(person: Person, recording: Recording | None) -> list[Epo
     return found
 
 
-def restricted_left(person: Person, recording: Recording | None = None) -> QuerySet[Artefact]:
-    """Stored objects of the person that nobody plays any more and that still have to go; without what is being captured."""
+def restricted_left(person: Person, recording: Recording | None, at: datetime) -> QuerySet[Artefact]:
+    """Stored objects of the person that nobody plays any more and that have to go now; without what is being captured, or can be given back."""
     which = Q(epochs__track__person=person, epochs__restricted_at__isnull=False, epochs__closed_at__isnull=False)
+    which &= Q(epochs__erase_from=None) | Q(epochs__erase_from__lte=at)
     if recording is not None:
         which &= Q(epochs__track__recording=recording)
     found: QuerySet[Artefact] = Artefact.objects.filter(which).exclude(state=Artefact.State.SHREDDED)
     return found
 
 
-def to_forget() -> list[tuple[Person, Recording]]:
-    """Of whom something is restricted and not being captured any more, and still stored; by recording."""
+def to_forget(at: datetime) -> list[tuple[Person, Recording]]:
+    """Of whom something is restricted for good and not being captured any more, and still stored; by recording."""
     stored = (Artefact.State.WRITING, Artefact.State.READY)
-    left = Epoch.objects.filter(restricted_at__isnull=False, closed_at__isnull=False, artefacts__state__in=stored)
+    due = Q(erase_from=None) | Q(erase_from__lte=at)
+    left = Epoch.objects.filter(due, restricted_at__isnull=False, closed_at__isnull=False, artefacts__state__in=stored)
     tracks = Track.objects.select_related("person", "recording").filter(epochs__in=left).order_by("recording", "pk")
     return list({(track.person_id, track.recording_id): (track.person, track.recording) for track in tracks}.values())
 

@@ -16,13 +16,14 @@ from typing import BinaryIO
 
 from calls.media.sink import Packet, starts_key_frame
 
-from .journal import Item, Writer, clock_pair
+from .journal import Writer, clock_pair
 from .sealing import Context
 
 RECORD_US = 1_000_000  # the longest interval of one record
-RECORD_BYTES = 4 * 1024 * 1024  # a flood is sealed earlier, so that memory stays bounded
+RECORD_BYTES = 512 * 1024  # of one record: a flood is sealed in pieces that stay in the processor's cache, and memory stays bounded
 KEY_FRAME_SECONDS = 4.0
 FIRST_KEY_FRAME_SECONDS = 0.5  # nothing can be decoded before it: a lost request or picture must not cost four seconds
+DESCRIBED = 16  # octets of a payload that tell whether a key frame begins
 PICTURES = frozenset({"cam", "screen"})
 
 _log = logging.getLogger(__name__)
@@ -51,7 +52,8 @@ class Recorder:
         self._ask = ask_for_key_frame if context.source in PICTURES else None
         self._asked_at: float | None = None
         self._can_be_decoded = False
-        self._items: list[Item] = []
+        self._items: list[tuple[int, bytes, bytes]] = []  # as `journal.Item`
+        self._first_us = self._last_us = 0  # of them
         self._waiting_bytes = self._packets = self._stored_until_us = 0
         self._cut_us: int | None = None
         self._file = file
@@ -82,10 +84,19 @@ class Recorder:
     def packet(self, packet: Packet, raw: bytes, arrived: float) -> None:
         """Keep one packet. Padding-only ones carry nothing and are left out."""
         if self.ended is None and packet.payload:
-            self._take(b"P", raw, arrived)
-            self._can_be_decoded = self._can_be_decoded or starts_key_frame(packet.payload)
-            if self._asked_at is None:
-                self._ask_when_due(arrived)
+            self._keep(raw, packet.payload, arrived)
+
+    def heard(self, raw: bytes, start: int, length: int, arrived: float) -> None:
+        """The same of a packet that nobody has read yet."""
+        if self.ended is None and length:
+            self._keep(raw, b"" if self._can_be_decoded else raw[start : start + min(length, DESCRIBED)], arrived)
+
+    def _keep(self, raw: bytes, payload: bytes, arrived: float) -> None:
+        self._take(b"P", raw, arrived)
+        if not self._can_be_decoded:
+            self._can_be_decoded = starts_key_frame(payload)
+        if self._asked_at is None:
+            self._ask_when_due(arrived)
 
     def sender_report(self, ntp: int, rtp: int, arrived: float) -> None:
         """Keep the publisher's pair of clocks: lip-sync is repaired with it."""
@@ -99,7 +110,7 @@ class Recorder:
 
     def tick(self, now: float) -> None:
         """To be called a few times a second: stores what has waited for a second, and asks for a key frame when one is due."""
-        if self._items and self._us(now) - self._items[0].arrival_us >= RECORD_US:
+        if self._items and self._us(now) - self._first_us >= RECORD_US:
             self._seal()
         if self.ended is None:
             self._ask_when_due(now)
@@ -116,6 +127,14 @@ class Recorder:
         self.drop_after(min(confirmed_until, now))
         self.stop(reason, now)
 
+    def forfeit(self, reason: str) -> None:
+        """Whoever closes what lost workers left open may have read this journal by now: leave the file as it is, without END; the key goes."""
+        self.ended = self.ended or reason
+        self._forget_waiting()
+        if self._writer is not None:
+            self._file.close()
+            self._forget_key()
+
     def drop_after(self, moment: float) -> int:
         """A withdrawal was decided at `moment`: shut the intake and drop, whole, every record whose interval ends later.
 
@@ -124,7 +143,7 @@ class Recorder:
         self.ended = self.ended or "withdrawn"
         cut_us = self._us(moment)
         self._cut_us = cut_us if self._cut_us is None else min(cut_us, self._cut_us)
-        if self._items and self._items[-1].arrival_us > cut_us:
+        if self._items and self._last_us > cut_us:
             self._forget_waiting()
         if self._writer is None:
             self.uncut = self.uncut or (self.fault and self._stored_until_us > cut_us)
@@ -143,14 +162,17 @@ class Recorder:
         return max(0, round((moment - self._started) * 1_000_000))
 
     def _take(self, kind: bytes, data: bytes, arrived: float) -> None:
-        arrival = self._us(arrived)
-        if self._items:
-            arrival = max(arrival, self._items[-1].arrival_us)
-            if arrival - self._items[0].arrival_us >= RECORD_US or self._waiting_bytes >= RECORD_BYTES:
-                self._seal()
-                if self._writer is None:
-                    return
-        self._items.append(Item(arrival, kind, data))
+        arrival = round((arrived - self._started) * 1_000_000)
+        if arrival < self._last_us:  # what came before the start counts as its first moment
+            arrival = self._last_us
+        if self._items and (arrival - self._first_us >= RECORD_US or self._waiting_bytes >= RECORD_BYTES):
+            self._seal()
+            if self._writer is None:
+                return
+        if not self._items:
+            self._first_us = arrival
+        self._last_us = arrival
+        self._items.append((arrival, kind, data))
         self._waiting_bytes += len(data)
 
     def _seal(self) -> None:
@@ -158,9 +180,8 @@ class Recorder:
         items = self._items
         if not items or self._writer is None:
             return
-        start = items[0].arrival_us
         try:
-            self._writer.append(start, items[-1].arrival_us - start, items)
+            self._writer.append(self._first_us, self._last_us - self._first_us, items)
         except OSError as error:
             self._give_up(error)
             return

@@ -19,7 +19,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from struct import Struct
-from typing import BinaryIO, Final, NamedTuple
+from types import UnionType
+from typing import Any, BinaryIO, Final, NamedTuple
 
 from .sealing import ALGORITHM, MARK_SIZE, SALT_SIZE, TAG_SIZE, Context, Sealer, Tampered
 
@@ -107,6 +108,19 @@ def canonical(facts: dict[str, object]) -> bytes:
     return json.dumps(facts, sort_keys=True, separators=(",", ":")).encode()
 
 
+def facts_in(clear: bytes, **kinds: type | UnionType) -> dict[str, Any]:
+    """The JSON object that a record holds, with just these names and values of these kinds. Raises `Tampered`: even a right key proves no form."""
+    try:
+        facts = json.loads(clear)
+    except (ValueError, RecursionError):
+        raise Tampered("a record's facts cannot be read") from None
+    if not isinstance(facts, dict) or facts.keys() != kinds.keys():
+        raise Tampered("a record has other facts")
+    if not all(isinstance(facts[name], kind) and not isinstance(facts[name], bool) for name, kind in kinds.items()):
+        raise Tampered("a record's facts are of other kinds")
+    return facts
+
+
 def write_whole(file: BinaryIO, whole: bytes) -> None:
     """Write all of it in one go; raises OSError where the file took less."""
     if file.write(whole) != len(whole):
@@ -133,8 +147,10 @@ def _parsed(form: Form, raw: bytes) -> FileHead:
         facts = json.loads(raw[len(form.magic) + _LENGTH.size :])
         salt, commitment, context = (bytes.fromhex(facts[name]) for name in ("salt", "commitment", "context"))
         head = FileHead(facts["version"], facts["algorithm"], salt, commitment, context, facts["epoch"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):  # the last for a head that is nothing but brackets
         raise Tampered("the head cannot be read") from None
+    if not isinstance(head.epoch, str) or {len(commitment), len(context)} != {sha256().digest_size}:
+        raise Tampered("the head cannot be read")
     if head.version != VERSION or head.algorithm != ALGORITHM or len(head.salt) != SALT_SIZE:
         raise Tampered("the head names an unknown form")
     return head

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID, uuid4
@@ -22,7 +24,9 @@ from tenants.permissions import Actor, may
 
 from . import finishing, journal, queries, storage, vault
 from .models import Artefact, Epoch, Recording, Track
+from .sealing import Tampered
 
+logger = logging.getLogger(__name__)
 State = Recording.State
 
 
@@ -91,7 +95,16 @@ def capturing(*, recording: Recording, by: Actor, at: datetime) -> Recording:
 
 @transaction.atomic
 def open_epoch(
-    *, recording_id: UUID, participant_id: UUID, source: str, permit: Permit, data_key: bytes, fence: int, by: Actor, at: datetime
+    *,
+    epoch_id: UUID | None = None,
+    recording_id: UUID,
+    participant_id: UUID,
+    source: str,
+    permit: Permit,
+    data_key: bytes,
+    fence: int,
+    by: Actor,
+    at: datetime,
 ) -> tuple[Epoch, Artefact]:
     """One stretch of one track under one decision: its rows, and its data key sealed to the claim that the journal is bound to.
 
@@ -114,7 +127,7 @@ def open_epoch(
         defaults={"tenant_id": recording.tenant_id, "person": participant.person},
     )
     number = (track.epochs.aggregate(last=Max("number"))["last"] or 0) + 1
-    epoch = Epoch(pk=uuid4(), tenant_id=recording.tenant_id, track=track, number=number, decision=permit.decision_id, fence=fence)
+    epoch = Epoch(pk=epoch_id or uuid4(), tenant_id=recording.tenant_id, track=track, number=number, decision=permit.decision_id, fence=fence)
     epoch.entry_hash, epoch.opened_at = permit.entry_hash, at
     sealed = port.seal(tenant_id=recording.tenant_id, key=data_key, context=queries.claim(epoch=epoch).digest(), holder=queries.HOLDER)
     epoch.save(force_insert=True)
@@ -130,14 +143,20 @@ def kept(*, artefact: Artefact, kept_until_us: int | None = None) -> Kept:
     """What is stored of a journal, by its whole records; nothing when it was never begun, or lies on another machine.
 
     Records that end after `kept_until_us` (microseconds since the recording's start) do not count: they had to go and could not be cut off.
+    A journal that cannot be read or is not what was written counts as incomplete and empty; finishing it says so to everybody.
     """
+    size = 0
     try:
         with storage.store().open(artefact.object_name) as file:
+            size = file.seek(0, os.SEEK_END)
             found = journal.heads(file)
             data = [head for head in found.records if head.type == journal.DATA and (kept_until_us is None or head.end_us <= kept_until_us)]
-            return Kept(file.seek(0, 2), sum(head.duration_us for head in data) // 1000, found.complete)
+            return Kept(size, sum(head.duration_us for head in data) // 1000, found.complete)
     except FileNotFoundError:
         return Kept()
+    except (Tampered, OSError) as error:
+        logger.error("journal %s cannot be read (%s); its stretch is closed as incomplete", artefact.object_name, type(error).__name__)
+        return Kept(size)
 
 
 @transaction.atomic

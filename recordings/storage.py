@@ -51,6 +51,9 @@ class Store(Protocol):
     def open_object(self, name: str) -> BinaryIO:
         """A finished object to read. Raises FileNotFoundError."""
 
+    def sync_object(self, name: str) -> None:
+        """As `sync`, for a finished object."""
+
     def quiet_for(self, name: str) -> float | None:
         """Seconds since the journal was last written; None when it is not here."""
 
@@ -85,12 +88,7 @@ class FileStore:
         return self._journal(name).open("rb")
 
     def sync(self, name: str) -> None:
-        for path in (self._journal(name), self._spool):  # the file, and the folder that names it
-            handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                os.fsync(handle)
-            finally:
-                os.close(handle)
+        _sync(self._journal(name), self._spool)
 
     def create_object(self, name: str) -> BinaryIO:
         path = self._object(name)
@@ -101,6 +99,9 @@ class FileStore:
 
     def open_object(self, name: str) -> BinaryIO:
         return self._object(name).open("rb")
+
+    def sync_object(self, name: str) -> None:
+        _sync(self._object(name), self._objects)
 
     def quiet_for(self, name: str) -> float | None:
         try:
@@ -113,21 +114,35 @@ class FileStore:
         self._object(name).unlink(missing_ok=True)
 
     def names(self) -> Iterator[str]:
-        for folder in (self._spool, self._objects):
-            if folder.is_dir():
-                yield from (name for path in folder.iterdir() if NAME.fullmatch(name := path.name.removesuffix(SUFFIX)))
+        yield from (one.name for one in self.listing() if NAME.fullmatch(one.name))
 
     def listing(self) -> Iterator[Listed]:
         for folder, finished in ((self._spool, False), (self._objects, True)):
             if folder.is_dir():
                 for path in sorted(folder.iterdir()):
-                    yield Listed(path.name if finished else path.name.removesuffix(SUFFIX), finished, path)
+                    yield Listed(_name_of(path, "" if finished else SUFFIX), finished, path)
 
     def _journal(self, name: str) -> Path:
         return self._spool / f"{_checked(name)}{SUFFIX}"
 
     def _object(self, name: str) -> Path:
         return self._objects / _checked(name)
+
+
+def _name_of(path: Path, suffix: str) -> str:
+    """The name under which a file lies here; of one that we did not put there its path, which is the name of nothing of ours."""
+    name = path.name.removesuffix(suffix)
+    return name if path.name == name + suffix and NAME.fullmatch(name) else f"{path.parent.name}/{path.name}"
+
+
+def _sync(*paths: Path) -> None:
+    """Wait for a file, and for the folder that names it."""
+    for path in paths:
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def _checked(name: str) -> str:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
+from functools import partial
 from uuid import UUID
 
 from celery import shared_task
 from django.utils import timezone
 
-from tenants import jobs, scope
+from tenants import jobs
 from tenants.keys import port
 from tenants.models import Person, Tenant
+from tenants.permissions import Actor
 
 from . import finishing, forgetting, queries, services, storage
-from .models import Epoch
+from .models import Epoch, Recording
 
 SILENCE = timedelta(seconds=30)  # after a lease: a worker that lives has closed its epochs itself by then
 QUIET = 15.0  # seconds without a write; a recorder stores a record every second
@@ -24,7 +26,7 @@ ORPHAN = timedelta(minutes=10)  # longer than any transaction that seals a key
 def sweep() -> None:
     """Stop recordings whose call has ended, close what lost workers left open, take finishing and erasures on.
 
-    Forget keys and objects without an owner.
+    Say of recordings of which nothing is left that they are gone; forget keys and objects without an owner.
 
     Safe to run twice, and at the same time.
     """
@@ -32,22 +34,16 @@ def sweep() -> None:
 
 
 def sweep_tenant(tenant: Tenant) -> None:
-    """One tenant's part of the sweep."""
-    with scope.entered(tenant):
-        by, at = jobs.actor("recordings-sweep"), timezone.now()
-        for recording in queries.live_after_their_call():
-            services.stop(recording=recording, by=by, at=at)
-        for epoch in queries.left_open(SILENCE):
-            _close_left_open(epoch)
-        for person, recording in queries.to_forget():
-            forgetting.expire(person=person, recording=recording, by=by, at=at)
-            forgetting.complete(person=person, recording=recording, by=by, at=at)
-        for recording in queries.to_finish(at):
-            finishing.advance(recording=recording, by=by, at=at)
-        orphans, gone = queries.orphan_keys(tenant, at - ORPHAN), queries.shredded(list(storage.store().names()))
-    port.destroy(sealed_key_ids=orphans)
-    for name in gone:
-        storage.store().delete(name)
+    """One tenant's part of the sweep, each thing of it by itself: one that breaks is told, tried again, and keeps no other from its turn."""
+    by, at = jobs.actor("recordings-sweep"), timezone.now()
+    each = partial(jobs.for_each, tenant, "the sweep of recordings")
+    each(queries.live_after_their_call, lambda recording: services.stop(recording=recording, by=by, at=at))
+    each(lambda: queries.left_open(SILENCE), _close_left_open)
+    each(lambda: queries.to_forget(at), lambda one: _forget(*one, by=by, at=at))
+    each(lambda: queries.to_finish(at), lambda recording: finishing.advance(recording=recording, by=by, at=at))
+    each(queries.emptied, lambda recording: forgetting.conclude(recording=recording, by=by, at=at))
+    each(lambda: queries.orphan_keys(tenant, at - ORPHAN), lambda key: port.destroy(sealed_key_ids=[key]))
+    each(lambda: queries.shredded(list(storage.store().names())), storage.store().delete)
 
 
 @jobs.tenant_task("recordings.finalise")
@@ -58,13 +54,18 @@ def finalise(*, recording_id: str) -> None:
         finishing.advance(recording=recording, by=jobs.actor("recordings-finish"), at=timezone.now())
 
 
-@jobs.tenant_task("recordings.finish")
-def finish(*, recording_id: str, participant_id: str) -> None:
+@jobs.tenant_task("recordings.finish", in_steps=True)
+def finish(*, tenant: Tenant, recording_id: str, participant_id: str) -> None:
     """Write the playback files of one participant. Safe to run twice."""
-    recording = queries.recording(UUID(recording_id))
-    if recording is not None:
-        by, at = jobs.actor("recordings-finish"), timezone.now()
-        finishing.finish(recording=recording, participant_id=UUID(participant_id), by=by, at=at)
+    by, at = jobs.actor("recordings-finish"), timezone.now()
+    finishing.finish(tenant=tenant, recording_id=UUID(recording_id), participant_id=UUID(participant_id), by=by, at=at)
+
+
+@jobs.tenant_task("recordings.delete_left")
+def delete_left(*, object_name: str) -> None:
+    """Delete what a job wrote under a name that had been taken from it. Safe to run twice; a name that is a row's again stays."""
+    if not queries.is_named(object_name):
+        storage.store().delete(object_name)
 
 
 @jobs.tenant_task("recordings.redact")
@@ -73,6 +74,12 @@ def redact(*, person_id: str, recording_id: str) -> None:
     person, recording = Person.objects.filter(pk=person_id).first(), queries.recording(UUID(recording_id))
     if person is not None and recording is not None:
         forgetting.redact(person=person, recording=recording, by=jobs.actor("recordings-redact"), at=timezone.now())
+
+
+def _forget(person: Person, recording: Recording, *, by: Actor, at: datetime) -> None:
+    """What could not go when it was asked for: what is over by its days, and what somebody had erased."""
+    forgetting.expire(person=person, recording=recording, by=by, at=at)
+    forgetting.complete(person=person, recording=recording, by=by, at=at)
 
 
 def _close_left_open(epoch: Epoch) -> None:

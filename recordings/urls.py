@@ -12,6 +12,7 @@ OWN = {
     "my/recordings/<uuid:recording>/play/<uuid:viewing>/": (views.PlayMine, "recording_play"),
     "my/recordings/<uuid:recording>/play/<uuid:viewing>/media/<uuid:artefact>": (views.MyMedia, "recording_media"),
     "my/recordings/<uuid:recording>/erase": (views.EraseMine, "recording_erase"),
+    "my/meetings/<uuid:meeting>/erase": (views.EraseInRoom, "meeting_erase"),
 }
 pages = [path(route, view.as_view(), name=f"my_{name}") for route, (view, name) in OWN.items()]
 staff = [

@@ -19,6 +19,7 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from datetime import datetime
+from functools import partial
 from typing import BinaryIO, TypeVar
 from uuid import UUID
 
@@ -30,6 +31,7 @@ from tenants.keys import port
 from . import journal as journals
 from . import playback, queries, release, storage
 from .models import Artefact, Viewing
+from .sealing import Context
 
 KEY_SECONDS = 60.0  # in memory after a release (D18)
 MOST_KEYS = 512
@@ -121,28 +123,37 @@ def reader(*, viewing: Viewing, artefact: Artefact, at: datetime) -> playback.Re
 
 
 def journal(*, artefact: Artefact) -> journals.Reader:
-    """A closed journal, for the job that finishes it.
+    """A closed journal, for the job that finishes it, as far as it was counted when its stretch was closed.
+
+    A worker that stood still between its last look at the clock and its write adds one record to what the sweep has counted since: that is
+    never read. A size of 0 is that of a journal that could not be counted.
 
     Raises Refused as `release.journal_key`, FileNotFoundError when the journal is not on this machine, Tampered.
     """
     key = release.journal_key(artefact=artefact)
     file = storage.store().open(artefact.object_name)
-    return _closing(file, lambda: journals.Reader(file, key, queries.claim(epoch=queries.epoch_of(artefact))))
+    return _closing(file, lambda: journals.Reader(file, key, queries.claim(epoch=queries.epoch_of(artefact)), artefact.size or None))
 
 
-def verify(*, artefact: Artefact) -> None:
-    """Open every record of a stored object and count it against its END; nothing of what is in it is handed on.
+def proof(*, artefact: Artefact) -> Callable[[], None]:
+    """A function that opens every record of a stored object and counts it against its END; nothing of what is in it is handed on.
 
-    Raises Tampered when it is not what was written, and else as `journal`.
+    The database is asked here; the function needs neither scope nor transaction, and takes as long as the object is long. Raises Refused as
+    `release.proof_key`; the function FileNotFoundError, and Tampered when it is not what was written.
     """
     key, claim = release.proof_key(artefact=artefact), queries.claim(epoch=queries.epoch_of(artefact))
-    if artefact.kind == Artefact.Kind.JOURNAL:
-        with storage.store().open(artefact.object_name) as file:
-            for _record in journals.Reader(file, key, claim).records():
-                pass
-    else:
-        with storage.store().open_object(artefact.object_name) as file:
-            playback.Reader(file, key, claim).verify()
+    return partial(_count_journal if artefact.kind == Artefact.Kind.JOURNAL else _count_object, artefact.object_name, key, claim)
+
+
+def _count_journal(name: str, key: bytes, claim: Context) -> None:
+    with storage.store().open(name) as file:
+        for _record in journals.Reader(file, key, claim).records():
+            pass
+
+
+def _count_object(name: str, key: bytes, claim: Context) -> None:
+    with storage.store().open_object(name) as file:
+        playback.Reader(file, key, claim).verify()
 
 
 def shred(artefacts: Iterable[Artefact]) -> None:

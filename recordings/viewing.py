@@ -9,6 +9,7 @@ from uuid import UUID
 
 from django.db import transaction
 from django.db.models import Q
+from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from calls import queries as calls
@@ -21,7 +22,7 @@ from tenants.permissions import Actor
 from . import forgetting, queries, webm
 from .models import Artefact, Epoch, Recording, Track, Viewing
 
-LASTS = timedelta(hours=2)
+LASTS = timedelta(hours=2)  # and as long again as the recording is
 PLAYABLE = (Recording.State.READY, Recording.State.FAILED)
 ALWAYS = (Track.Source.MIC, Track.Source.CAM)  # what is said of everybody; of a screen only where one was captured
 CAPTURED, ERASED, ERASING, FINISHING, FAULT, RUNNING = "captured", "erased", "erasing", "finishing", "fault", "running"
@@ -61,6 +62,7 @@ class Share:
     parts: list[Part]
     until: date | None
     erased_at: datetime | None = None
+    waits_until: datetime | None = None  # before then nothing of it is destroyed: its erasure rests on weaker proof
 
     @property
     def name(self) -> str:
@@ -103,7 +105,9 @@ def worded(length_ms: int) -> str:
 
 @transaction.atomic
 def view(*, recording: Recording, by: Actor, person: Person, whole: bool, purpose: str, at: datetime) -> Viewing:
-    """Let the person look for two hours: at everybody's part (`whole`) or at the own one. Whether `by` may is asked by the page and by `release`.
+    """Let the person look: at everybody's part (`whole`) or at the own one. Whether `by` may is asked by the page and by `release`.
+
+    For as long as the recording is and two hours more, so that a long one does not end in the middle.
 
     Entries: `content.opened`, one for each person concerned. Raises Refused: "purpose" 400 for none, or one that is not for this kind of
     look; "not-ready" 409 while it is not finished; "nothing-kept" 404 when nothing can be played.
@@ -115,7 +119,8 @@ def view(*, recording: Recording, by: Actor, person: Person, whole: bool, purpos
     found = [epoch for epoch in queries.stretches(recording) if _files([epoch]) and (whole or epoch.track.person_id == person.pk)]
     if not found:
         raise Refused("nothing-kept", 404)
-    made = Viewing(tenant_id=recording.tenant_id, recording=recording, viewer=person, purpose=purpose, opened_at=at, expires_at=at + LASTS)
+    ends = at + (recording.stopped_at - recording.requested_at if recording.stopped_at else timedelta()) + LASTS
+    made = Viewing(tenant_id=recording.tenant_id, recording=recording, viewer=person, purpose=purpose, opened_at=at, expires_at=ends)
     made.save(force_insert=True)
     made.epochs.set(found)
     facts = {"recording": recording.pk, "purpose": purpose, "viewing": made.pk}
@@ -141,8 +146,19 @@ def shares(recording: Recording, *, only: Person | None = None) -> list[Share]:
         parts = _parts(recording, theirs, said.get(str(person.pk), {}), last)
         share = Share(person, parts, min((part.until for part in parts if part.until), default=None))
         share.erased_at = erased_at(person, recording) if share.erased else None
+        share.waits_until = max((epoch.erase_from for epoch in theirs if epoch.erase_from and _stored(epoch)), default=None)
         found.append(share)
     return found
+
+
+def kept(shares: list[Share]) -> dict[str, Any]:
+    """Of whom something is kept that is not being erased already, the first day after which some of it goes (None when nothing is kept), how
+    many days that is from today, and `closed`: all that is left is to be erased.
+    """
+    found = [share for share in shares if share.until and share.stored]
+    until = min((share.until for share in found if share.until), default=None)
+    days_left = max(0, (until - queries.day_of(timezone.now())).days) if until else None
+    return {"kept": found, "closed": not found and any(share.erasing for share in shares), "until": until, "days_left": days_left}
 
 
 def erased_at(person: Person, recording: Recording) -> datetime | None:

@@ -17,6 +17,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from calls import queries as calls
 from tenants import identity as who
 from tenants.base_views import OwnPage, Page, SeeOther
 from tenants.errors import Refused
@@ -81,6 +82,7 @@ class Desk(Side):
 
     ability = "recordings.play"
     frame = "cleac_site/tenant_base.html"
+    staff = True
 
     @property
     def recording(self) -> Recording:
@@ -133,7 +135,7 @@ class Recordings(Desk):
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         found = queries.recordings_for(self.actor, who.identity_of(self.request).roles)[:SHOWN]
         listed = [(recording, viewing.shares(recording)) for recording in found]
-        entries = [{"recording": recording, **_kept(shares)} for recording, shares in listed]
+        entries = [{"recording": recording, **viewing.kept(shares)} for recording, shares in listed]
         return super().get_context_data(entries=entries, **kwargs)
 
 
@@ -147,7 +149,7 @@ class MyRecordings(Own):
         found = queries.own_recordings(self.person)[:SHOWN]
         entries = [
             {"recording": one, "share": (share := _only(viewing.shares(one, only=self.person))), "url": self.address("recording", one.pk)}
-            | _kept([share])
+            | viewing.kept([share])
             for one in found
         ]
         return super().get_context_data(entries=entries, controller=self.tenant.name, **kwargs)
@@ -165,7 +167,7 @@ class Detail(Side):
             "recording": recording,
             "meeting": recording.call.meeting,
             "shares": shares,
-            "until": _kept(shares)["until"],
+            **{name: viewing.kept(shares)[name] for name in ("until", "closed")},
             "playable": recording.state in viewing.PLAYABLE and any(share.playable for share in shares),
             "looks": queries.looks(recording, self.part)[:SHOWN],
             "controller": self.tenant.name,
@@ -197,13 +199,6 @@ class MyRecording(Detail, Own):
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         found = super().get_context_data(**kwargs)
         return found | {"share": _only(found["shares"])}
-
-
-def _kept(shares: list[viewing.Share]) -> dict[str, Any]:
-    """Of whom something is kept, the first day after which something goes (None when nothing is kept), and how many days that is from today."""
-    kept = [share for share in shares if share.until]
-    until = min((share.until for share in kept if share.until), default=None)
-    return {"kept": kept, "until": until, "days_left": max(0, (until - queries.day_of(timezone.now())).days) if until else None}
 
 
 def _only(shares: list[viewing.Share]) -> viewing.Share:
@@ -332,7 +327,19 @@ class EraseMine(MyRecording):
     http_method_names = ("get", "head", "post")
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        """From the commit on nobody can play it; keys and objects follow."""
+        """From the commit on nobody can play it, and nothing is added to it; keys and objects follow."""
         recording = self.recording
-        forgetting.restrict(person=self.person, recording=recording, by=self.actor, at=timezone.now())
+        forgetting.erase_own(person=self.person, recording=recording, by=self.actor, at=timezone.now())
         return SeeOther(self.address("recording_erase", recording.pk))
+
+
+class EraseInRoom(OwnPage):
+    """One tap in the room: the reader's answers in this meeting become no, and what it has of the reader is erased."""
+
+    http_method_names: tuple[str, ...] = ("post",)
+
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """204, for the room's script. Asking again changes nothing."""
+        meeting = calls.meeting_attended(self.person, self.kwargs["meeting"])
+        forgetting.erase_of_meeting(person=self.person, meeting=meeting, by=self.actor, at=timezone.now())
+        return HttpResponse(status=204)

@@ -7,6 +7,8 @@ What must never happen here, and what holds it:
 - A withdrawal that comes with the end is missed: whoever leaves may have withdrawn a moment before. The recorder is taken off at once,
   but END is sealed only under a view that was read after that, and is cut back by it.
 - Capture on old knowledge: what was not confirmed for `CONFIRMED_WITHIN` seconds ends, and keeps only what was confirmed.
+- A journal is changed after the sweep has counted it: where this process stood still for longer than a lease, the first thing is to leave
+  its journals as they are (`awake`); no packet that waited enters them, and no reading from before begins or confirms anything.
 - A mark that says more than the writer does: marks are computed from what was stored.
 """
 
@@ -14,18 +16,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
-from uuid import UUID
+from uuid import UUID, uuid4
 
+from calls.media import clock as clocks
 from calls.media.orders import Answer, CallView, Look, Lost, Order, Outcome
 from calls.media.room import Member
 from calls.media.worker import Worker
 
 from .. import storage
 from ..recorder import Recorder
+from .awake import Awake, Ear
 from .orders import CloseEpoch, EpochOpened, OpenEpoch, Wish
 from .takes import Followed, Take
 
@@ -33,17 +36,21 @@ CONFIRMED_WITHIN = 5.0  # seconds (D19)
 AT_ONCE = 1.0  # seconds from a decision to the reading that found it: it was learnt by its note (D25)
 TICK = 0.1
 PAUSE = 2.0  # seconds before a track that could not be captured is tried again
+OUTDATED = frozenset({"no-consent", "lost", "not-recording", "unknown-participant", "asked-again"})  # why no epoch was opened, when that is no fault
 FAULTY = "faulty"  # what a sink that raised is told (`calls.media.sink`)
 
 log = logging.getLogger(__name__)
 
 
 class Capture:
-    """Follows every call of `worker`. `ask` hands an order to the database's thread; `clock` is that of the views (monotonic)."""
+    """Follows every call of `worker`. `ask` hands an order to the database's thread; `clock` is that of the views."""
 
-    def __init__(self, worker: Worker, ask: Callable[[Order], None], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, worker: Worker, ask: Callable[[Order], None], clock: Callable[[], float] = clocks.now) -> None:
         self._worker, self._ask, self._clock = worker, ask, clock
+        self._awake = Awake(clock)
         self._calls: dict[str, Followed] = {}
+        self._asked: dict[UUID, Take] = {}  # by the epoch that was asked for
+        self._ears: dict[Take, Ear] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._stopped = False
         worker.follow, worker.marks_of = self.told, self.marks_of
@@ -55,6 +62,7 @@ class Capture:
 
     async def drain(self, cut: str) -> None:
         """Take everything off its track now, and `stop` when each end is confirmed and written down; waits `CONFIRMED_WITHIN` at most."""
+        self._wake()
         self._stopped = True
         until = self._clock() + CONFIRMED_WITHIN
         for call in list(self._calls.values()):
@@ -68,18 +76,34 @@ class Capture:
 
     def stop(self, cut: str) -> None:
         """Close every epoch without another view; nothing is captured afterwards."""
+        self._wake()
         self._stopped = True
         if self._timer is not None:
             self._timer.cancel()
         for call in list(self._calls.values()):
             self._end_all(call, cut, self._last_known(call))
 
+    def _wake(self) -> None:
+        """The first thing of every turn: a process that stood still has no journal any more. What it asked for before comes to nothing."""
+        if not self._awake.stood_still():
+            return
+        log.warning("this process has stood still: its journals are left to the sweep")
+        for call in self._calls.values():
+            for take in [*call.takes.values(), *call.ending]:
+                if take.recorder is not None:
+                    take.recorder.forfeit("worker-lost")
+                    self._untap(call, take)
+            call.takes.clear()
+            call.ending.clear()
+
     # What the database says
 
     def told(self, answer: Answer) -> None:
         """Take in an answer, in the turn of the loop in which it arrives."""
+        self._wake()
         if isinstance(answer, CallView):
-            self._view(answer)
+            if answer.read_at >= self._awake.since:
+                self._view(answer)
         elif isinstance(answer, Lost):
             self._lose(answer.call_id)
         elif isinstance(answer, EpochOpened):
@@ -91,7 +115,8 @@ class Capture:
         call, room = self._calls.get(view.call_id), self._worker.room(view.call_id)
         if view.ended and call is not None:
             self._follow(call, view)
-            self._end_all(call, "ended", self._last_known(call))
+            for take in [*call.takes.values(), *call.ending]:
+                self._end(call, take, call.why_over(take), self._last_known(call))
             self._say(call)
             del self._calls[view.call_id]
             return
@@ -112,7 +137,7 @@ class Capture:
             if not call.permitted(take):
                 self._end(call, take, "withdrawn", self._last_permitted(take, before, view))
             elif take.off_at is not None and take.off_at <= view.read_at:
-                self._end(call, take, take.cut)
+                self._end(call, take, call.why_over(take))
         for member in list(call.room.members.values()):
             had, has = before.permits.get(member.person_id, {}), view.permits.get(member.person_id, {})
             for source in had.keys() - has.keys():
@@ -147,13 +172,12 @@ class Capture:
     def _opened(self, opened: EpochOpened) -> None:
         order = opened.errand
         assert isinstance(order, OpenEpoch)
-        call = self._calls.get(opened.call_id)
-        take = call.takes.get((order.participant_id, order.source)) if call else None
-        if call is None or take is None or take.decision_id != order.decision_id or take.recording_id != order.recording_id:
+        call, take = self._calls.get(opened.call_id), self._asked.pop(opened.epoch_id, None)
+        if call is None or take is None or call.takes.get(take.place) is not take:
             self._ask(CloseEpoch(order.call_id, order.fence, order.tenant_id, opened.epoch_id, "unused"))
             return
         take.epoch_id = opened.epoch_id
-        if take.recorder is not None or self._stopped or not self._confirmed(call) or call.still(take):
+        if self._stopped or not self._confirmed(call) or call.still(take):
             self._end(call, take, "unused")
             return
         self._record(call, take, opened)
@@ -172,27 +196,29 @@ class Capture:
             self._end(call, take, "unused")
             return
         take.recorder = Recorder(file, opened.data_key, opened.context, started=started, ask_for_key_frame=ask_for_key_frame, clock=self._clock)
-        call.room.tap(*take.place, take.recorder)
+        ear = self._ears[take] = Ear(take.recorder, self._awake, self._clock, call.room.clock)
+        call.room.tap(*take.place, ear)
         self._show(call)
 
     def _done(self, outcome: Outcome) -> None:
         call, errand = self._calls.get(outcome.call_id), outcome.errand
+        take = self._asked.pop(errand.epoch_id, None) if isinstance(errand, OpenEpoch) else None
         if call is None:
             return
         if isinstance(errand, CloseEpoch):
             call.closing.pop(errand.epoch_id, None)
-        elif isinstance(errand, OpenEpoch):
-            place = (errand.participant_id, errand.source)
-            take = call.takes.get(place)
-            if take is not None and take.recorder is None and take.decision_id == errand.decision_id:
-                del call.takes[place]
-                call.retry_at[place] = self._clock() + PAUSE
+        elif take is not None and call.takes.get(take.place) is take:
+            del call.takes[take.place]
+            call.retry_at[take.place] = self._clock() + PAUSE
+            if outcome.failed not in OUTDATED:
+                call.faults.add(take.place)
         self._show(call)
 
     # What time says
 
     def tick(self) -> None:
         """Seal what is due, end what may not go on, begin what may."""
+        self._wake()
         for call_id, call in list(self._calls.items()):
             if self._worker.room(call_id) is not call.room:
                 self._lose(call_id)
@@ -230,7 +256,7 @@ class Capture:
 
     def _confirmed(self, call: Followed) -> bool:
         at = self._worker.confirmed_at(call.view.call_id)
-        return at is not None and self._clock() - at < CONFIRMED_WITHIN
+        return at is not None and at >= self._awake.since and self._clock() - at < CONFIRMED_WITHIN
 
     def _begin(self, call: Followed, now: float) -> None:
         """Ask for an epoch of every published source whose person permits it."""
@@ -241,9 +267,10 @@ class Capture:
                 permit = call.permit(member.person_id, track.source)
                 if permit is None or wish is None or place in call.takes or call.retry_at.get(place, 0.0) > now:
                     continue
-                call.takes[place] = Take(member.participant, member.person_id, track.source, track.key, wish.recording_id, permit.decision_id)
-                who = (member.participant, member.person_id, track.source)
-                self._ask(OpenEpoch(call.view.call_id, call.view.fence, wish.tenant_id, wish.recording_id, *who, permit.decision_id))
+                take = Take(member.participant, member.person_id, track.source, track.key, wish.recording_id, permit.decision_id)
+                epoch_id, who = uuid4(), (member.participant, member.person_id, track.source)
+                call.takes[place] = self._asked[epoch_id] = take
+                self._ask(OpenEpoch(call.view.call_id, call.view.fence, wish.tenant_id, wish.recording_id, *who, permit.decision_id, epoch_id))
 
     # The end of a take
 
@@ -265,13 +292,19 @@ class Capture:
         """No packet enters from here on; returns since when. Harmless for what is off already."""
         if take.off_at is None:
             del call.takes[take.place]
-            take.off_at, take.cut = self._clock(), cut
+            take.cut = cut
             if take.recorder is not None:
-                call.room.untap(*take.place, take.recorder)
+                self._untap(call, take)
                 take.recorder.closed(cut)
+            take.off_at = self._clock()
         elif take in call.ending:
             call.ending.remove(take)
         return take.off_at
+
+    def _untap(self, call: Followed, take: Take) -> None:
+        ear = self._ears.pop(take, None)
+        if ear is not None:
+            call.room.untap(*take.place, ear)  # gives it what a media thread had put down before
 
     def _end(self, call: Followed, take: Take, cut: str, keep_until: float | None = None) -> None:
         """Off the track, END, key dropped, in this turn; the database is told. `keep_until`: whole records that end later go."""
@@ -329,4 +362,4 @@ class Capture:
             return "off"
         if call.faults:
             return "fault"
-        return "on" if any(call.mark(place, "", now) == "captured" for place in call.takes) else "starting"
+        return "on" if any(call.is_captured(place, now) for place in call.takes) else "starting"

@@ -28,7 +28,7 @@ class Wish:
 
 @dataclass(frozen=True)
 class OpenEpoch(Errand):
-    """Make the rows and the key of a stretch under this very decision."""
+    """Make the rows and the key of a stretch under this very decision. Its id is chosen here, so that asking twice makes no second one."""
 
     tenant_id: UUID
     recording_id: UUID
@@ -36,6 +36,7 @@ class OpenEpoch(Errand):
     person_id: str
     source: str
     decision_id: UUID
+    epoch_id: UUID
 
 
 @dataclass(frozen=True)

@@ -81,17 +81,25 @@ class Followed:
         track = self.room.track(*take.place)
         return "" if track is not None and track.key == take.track else "ended"
 
+    def why_over(self, take: Take) -> str:
+        """Why a take has ended, by the newest view. A page that hears of the call's end goes at once, and has not left for that."""
+        if self.view.ended and (take.off_at is None or (take.cut == "left" and take.participant in self.view.people)):
+            return "ended"
+        return take.cut
+
     def mark(self, place: Place, decided: str, now: float) -> str:
-        """What is true of a source at this moment (product rule 7)."""
-        take = self.takes.get(place)
-        if take is not None and take.recorder is not None:
-            stored = take.recorder.stored_at
-            if stored is None:
-                return "starting"
-            if now - stored <= STORED_WITHIN:
-                return "captured"
-        if place in self.closing.values() or any(ending.place == place for ending in self.ending):
-            return "stopping"
+        """What is true of a source at this moment (product rule 7). Where several marks hold: fault, stopping, captured, starting, the decision."""
         if place in self.faults:
             return "fault"
-        return "starting" if take is not None and take.recorder is None else decided
+        if place in self.closing.values() or any(ending.place == place for ending in self.ending):
+            return "stopping"
+        if self.is_captured(place, now):
+            return "captured"
+        take = self.takes.get(place)
+        return "starting" if take is not None and (take.recorder is None or take.recorder.stored_at is None) else decided
+
+    def is_captured(self, place: Place, now: float) -> bool:
+        """Was a record of the source stored a moment ago? Also while the stretch before it is still being closed."""
+        take = self.takes.get(place)
+        stored = take.recorder.stored_at if take is not None and take.recorder is not None else None
+        return stored is not None and now - stored <= STORED_WITHIN

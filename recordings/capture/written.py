@@ -44,17 +44,26 @@ def _ages(refused_at: Mapping[str, Mapping[str, datetime]], now: datetime) -> di
 
 
 def open_epoch(order: OpenEpoch, ours: bool) -> Outcome:
-    """Ask the gate once more, and only then make a data key."""
+    """Ask the gate once more, and only then make a data key.
+
+    An order comes twice when the database was lost at its commit. If that was done all the same, its key is known to nobody any more:
+    the stretch is closed as never begun, and capture asks for another.
+    """
     tenant = house.tenant(order.tenant_id)
     if tenant is None or not ours:
         return Outcome(order.call_id, order, "lost")
     try:
         with scope.entered(tenant):
+            before = queries.open_epoch(order.epoch_id)
+            if before is not None:
+                services.close_epoch(epoch=before, cut="unused", complete=False, size=0, by=ACTOR, at=timezone.now())
+                return Outcome(order.call_id, order, "asked-again")
+            queries.locked(order.recording_id)  # before the gate: an erasure holds it until the yes is gone, and misses no stretch
             permit = gate.permits(order.call_id).get(order.person_id, {}).get(order.source)
             if permit is None or permit.decision_id != order.decision_id:
                 raise Refused("no-consent", 403)
             data_key, at = sealing.new_key(), timezone.now()
-            who = {"recording_id": order.recording_id, "participant_id": UUID(order.participant_id)}
+            who = {"epoch_id": order.epoch_id, "recording_id": order.recording_id, "participant_id": UUID(order.participant_id)}
             epoch, artefact = services.open_epoch(**who, source=order.source, permit=permit, data_key=data_key, fence=order.fence, by=ACTOR, at=at)
             services.capturing(recording=epoch.track.recording, by=ACTOR, at=at)
     except Refused as refused:

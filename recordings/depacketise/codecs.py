@@ -30,27 +30,44 @@ class Encoded:
 
 @dataclass(frozen=True, slots=True)
 class Descriptor:
-    """A VP8 payload descriptor (RFC 7741 section 4.2): does it begin a picture, its number, and how many bits that number has (0: none)."""
+    """A VP8 payload descriptor (RFC 7741 section 4.2): does it begin a picture, its number, and how many bits that number has (0: none).
+
+    `base` counts the pictures of the lowest temporal layer (None: not said), `layer` is the picture's own, and one that is a `sync` needs
+    nothing but the last picture of the lowest.
+    """
 
     begins: bool
     picture: int
     bits: int
     length: int
+    base: int | None = None
+    layer: int = 0
+    sync: bool = False
+
+    def continues(self, last: Descriptor) -> bool:
+        """Is no picture of the lowest layer missing between that one and this, by their counts?"""
+        if self.base is None or last.base is None:
+            return False
+        return not (self.base - last.base - (self.layer == 0)) & 0xFF
 
 
 def descriptor(payload: bytes) -> Descriptor | None:
     """Read the start of a payload; None when it is cut short or nothing follows it."""
     at, picture, bits = 1, 0, 0
+    base, layer, sync = None, 0, False
     if len(payload) > 1 and payload[0] & 0x80:
         flags, at = payload[1], 2
         if flags & 0x80 and len(payload) > at:
             bits = 15 if payload[at] & 0x80 else 7
             picture = int.from_bytes(payload[at : at + 2]) & 0x7FFF if bits == 15 else payload[at]
             at += 2 if bits == 15 else 1
-        at += bool(flags & 0x40) + bool(flags & 0x30)  # TL0PICIDX; TID, Y and KEYIDX share a byte
+        if flags & 0x40 and len(payload) > at:
+            base, at = payload[at], at + 1
+        if flags & 0x30 and len(payload) > at:
+            layer, sync, at = (payload[at] >> 6 if flags & 0x20 else 0), bool(payload[at] & 0x20), at + 1
     if len(payload) <= at:
         return None
-    return Descriptor(payload[0] & 0x17 == 0x10, picture, bits, at)
+    return Descriptor(payload[0] & 0x17 == 0x10, picture, bits, at, base, layer, sync)
 
 
 def picture_kind(data: bytes) -> bool | None:
@@ -66,6 +83,58 @@ def picture_kind(data: bytes) -> bool | None:
     return key
 
 
+class References:
+    """Which pictures can be decoded after a loss, by the temporal layers that they are of (RFC 7741 section 4.2).
+
+    A picture may need any before it of its own layer and of lower ones. So a loss breaks the layers that it may have been of, until a key
+    frame; a broken layer above the lowest also goes on with a sync. Where no layers are said, everything is of the lowest.
+    """
+
+    def __init__(self) -> None:
+        self._last: Descriptor | None = None  # of the last picture that can be decoded; None: a key frame must come
+        self._broken = 0  # a bit for each layer
+        self._missing: int | None = None  # packets since the last picture, where something is lost
+
+    def follows(self, found: Descriptor, missing: int) -> bool:
+        """Is this the very next picture? Numbers also go to padding, which no journal holds; the picture's own number tells.
+
+        That number wraps: so many pictures cannot have been lost in fewer packets.
+        """
+        last = self._last
+        if not missing or last is None:
+            return True
+        bits = min(found.bits, last.bits)
+        return missing < 1 << bits and (found.picture - last.picture - 1) & ((1 << bits) - 1) == 0
+
+    def lose(self, missing: int) -> None:
+        """Packets of unknown pictures are missing, or one picture is not whole."""
+        self._missing = missing + (self._missing or 0)
+
+    def take(self, found: Descriptor, key: bool) -> bool:
+        """The next whole picture: can it be decoded?"""
+        if self._missing is not None and not key:
+            self._break(found, self._missing)
+        self._missing = None
+        if key:
+            self._broken = 0
+        elif self._last is None:
+            return False
+        elif found.layer and found.sync:
+            self._broken &= ~(1 << found.layer)
+        elif self._broken & ((2 << found.layer) - 1):
+            return False
+        self._last = found
+        return True
+
+    def _break(self, found: Descriptor, missing: int) -> None:
+        """What is lost was of higher layers where the count of the lowest goes on; that wraps after 256, which fewer packets cannot have held."""
+        last = self._last
+        if last is not None and missing < 256 and found.continues(last):
+            self._broken = ~1
+        else:
+            self._last = None
+
+
 class Pictures:
     """VP8 packets, in order, to pictures that can be decoded one after another."""
 
@@ -76,7 +145,7 @@ class Pictures:
         self._size = 0
         self._number: int | None = None  # of the last packet that belongs to a picture
         self._begin: Descriptor | None = None  # of the picture being put together
-        self._last: Descriptor | None = None  # of the last picture that was given out; None after a loss: a key frame must come
+        self._references = References()
 
     def add(self, numbered: Numbered) -> Iterator[Encoded]:
         """Take one packet; gives the pictures that it completes."""
@@ -91,11 +160,11 @@ class Pictures:
         if found.begins and not goes_on:
             if self._packets and not missing:  # the marker is wanting, but all of it is here
                 yield from self._whole()
-            elif self._packets or not self._follows(found, missing):
-                self._lose()
+            elif self._packets or not self._references.follows(found, missing):
+                self._lose(missing)
             self._begin = found
         elif missing or not goes_on:
-            self._lose()
+            self._lose(missing)
             return
         self._packets.append(packet)
         self._parts.append(packet.payload[found.length :])
@@ -103,37 +172,30 @@ class Pictures:
         if packet.marker:
             yield from self._whole()
         elif self._size > MOST_BYTES:
-            self._lose()
+            self._lose(0)
 
-    def _follows(self, found: Descriptor, missing: int) -> bool:
-        """Is this the very next picture? Numbers also go to padding, which no journal holds; the picture's own number tells.
-
-        That number wraps: so many pictures cannot have been lost in fewer packets.
-        """
-        if not missing or self._last is None:
-            return True
-        bits = min(found.bits, self._last.bits)
-        return missing < 1 << bits and (found.picture - self._last.picture - 1) & ((1 << bits) - 1) == 0
-
-    def _lose(self) -> None:
-        """Something is missing."""
+    def _lose(self, missing: int) -> None:
+        """Something is missing, and what there is of a picture is of no use: its packets are missing too."""
         if self._packets:
             self._tally["incomplete"] += 1
+        self._references.lose(missing + len(self._packets))
         self._clear()
-        self._last = None
 
     def _clear(self) -> None:
         self._parts, self._packets, self._size = [], [], 0
 
     def _whole(self) -> Iterator[Encoded]:
-        packets, data = self._packets, b"".join(self._parts)
-        self._clear()
+        packets, data, begin = self._packets, b"".join(self._parts), self._begin
         key = picture_kind(data)
-        if key is None or (self._last is None and not key):
-            self._tally["invalid" if key is None else "undecodable"] += 1
-            self._last = None
+        if key is None or begin is None:
+            self._tally["invalid"] += 1
+            self._references.lose(len(packets))
+            self._clear()
             return
-        self._last = self._begin
+        self._clear()
+        if not self._references.take(begin, key):
+            self._tally["undecodable"] += 1
+            return
         yield Encoded(packets[0], min(packet.arrival_us for packet in packets), key, data)
 
 

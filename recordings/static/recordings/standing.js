@@ -29,7 +29,7 @@ export function standing(sources, playing) {
     if (here.length) return { mark: "captured", words: text("mark-captured", { sources: listed(here.map((name) => text(`source-${name}`))) }) };
     const marks = sources.map(silent);
     const first = /** @type {const} */ (["nothing", "erased"]).find((mark) => marks.includes(mark));
-    const mark = first ?? overall(/** @type {Marks} */ (Object.fromEntries(sources.map((kept) => [kept.source, kept.mark]))));
+    const mark = first ?? /** @type {import("../calls/protocol.js").Mark} */ (overall(/** @type {Marks} */ (Object.fromEntries(sources.map((kept) => [kept.source, kept.mark])))));
     return { mark, words: text(`mark-${mark}`) };
 }
 
