@@ -39,6 +39,7 @@ class RequestOutput(serializers.Serializer[Any]):
     channel = serializers.ChoiceField(Request.Channel.choices)
     asked_at = serializers.DateTimeField()
     due_at = serializers.DateTimeField()
+    waits_until = serializers.DateTimeField(allow_null=True)
     ready_at = serializers.DateTimeField(allow_null=True)
     done_at = serializers.DateTimeField(allow_null=True)
     lines = LineOutput(many=True)
@@ -66,7 +67,10 @@ class Requests(Endpoint):
 
     @extend_schema(operation_id="requests_create", request=Input, responses={201: RequestOutput})
     def post(self, request: ApiRequest) -> Response:
-        """Open a request for a person who asked you. Asking again while one is unfinished answers with that one."""
+        """Open a request for a person who asked you. Asking again while one is unfinished answers with that one.
+
+        An erasure restricts everything at once and is carried out at `waits_until`; until then it can be taken back.
+        """
         asked = self.asked(request)
         person = house.person(asked["person"])
         if person is None:
@@ -84,3 +88,15 @@ class OneRequest(Endpoint):
     def get(self, request: ApiRequest, request_id: UUID) -> Response:
         """Its state as the database has it now."""
         return Response(RequestOutput(queries.request_for(request_id)).data)
+
+
+class TakeBack(Endpoint):
+    """An erasure that is not wanted after all."""
+
+    ability = "requests.write"
+
+    @extend_schema(operation_id="requests_take_back", request=None, responses=RequestOutput)
+    def post(self, request: ApiRequest, request_id: UUID) -> Response:
+        """Before `waits_until`: what it restricted can be played again. 409 `too-late` after that, and for any other request."""
+        found = desk.take_back(request=queries.request_for(request_id), by=self.actor, at=timezone.now())
+        return Response(RequestOutput(found).data)

@@ -207,6 +207,17 @@ def of_kinds(kinds: Iterable[str]) -> Any:
     return LogEntry.objects.filter(kind__in=list(kinds)).order_by("index")
 
 
+def at_index(index: int) -> LogEntry | None:
+    """The current tenant's entry with this number, emptied or not; None when there is none."""
+    found: LogEntry | None = LogEntry.objects.filter(index=index).first()
+    return found
+
+
+def matching(condition: Q) -> Any:
+    """The current tenant's entries that still say something and answer this condition, in order."""
+    return LogEntry.objects.filter(condition, record__isnull=False).order_by("index")
+
+
 @transaction.atomic
 def blank(entries: Iterable[LogEntry], *, by: HasKindAndId, at: datetime, reason: str) -> int:
     """Forget what these entries of the current tenant say: record, salt, and the ids of object and actor. Returns how many.

@@ -7,6 +7,7 @@ and by nothing else; what this file adds is that the ORM cannot change or delete
 from __future__ import annotations
 
 import uuid
+from datetime import datetime
 from typing import Any, ClassVar, NoReturn
 
 from django.db import models
@@ -138,11 +139,39 @@ class Hold(models.Model):
         return str(self.pk)
 
 
+class RetentionRule(models.Model):
+    """From a moment on the tenant keeps one kind of thing for so many days, fewer than the baseline of `compliance.terms`. Never changed."""
+
+    class Kind(models.TextChoices):
+        PACKAGE = "package", _("A copy of one's own data, to be downloaded")
+        INVITATION = "invitation", _("An invitation that nobody used, and one of staff, after its end")
+        ACCOUNT = "account", _("Name and address of a guest, and an invitation that was used, after the last meeting")
+        EVIDENCE = "evidence", _("Evidence, after the last content that it is about")
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    tenant = models.ForeignKey("tenants.Tenant", on_delete=models.PROTECT, related_name="+")
+    kind = models.CharField(max_length=10, choices=Kind)
+    days = models.PositiveIntegerField()
+    in_force_from = models.DateTimeField()
+
+    objects: ClassVar[Any] = ScopedManager(tenant="tenant")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["tenant", "kind", "in_force_from"], name="one_rule_of_a_kind_at_a_time"),
+            models.CheckConstraint(condition=Q(days__gte=1), name="kept_for_a_day_at_least"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.days} days"
+
+
 class Request(models.Model):
     """What a person asks about the data that is held about them: a copy (GDPR Art. 15), or erasure (Art. 17).
 
     OPEN until somebody sets about it; WORKING while something stands in the way that passes by itself; FAILED is tried again at `next_at`.
-    READY is an access request whose package can be downloaded until `expires_at`. DONE is final. `lines` say what became of each kind of data,
+    READY is an access request whose package can be downloaded until `expires_at`. DONE is final, and so is REVOKED: an erasure that was asked
+    for by weaker proof and taken back before `waits_until`, until when nothing of it is destroyed. `lines` say what became of each kind of data,
     as `registry.Line`; ids, numbers and codes only. Of a finished erasure `expires_at` is when the person's own link ends too.
     """
 
@@ -156,6 +185,7 @@ class Request(models.Model):
         READY = "READY", _("Ready to download")
         DONE = "DONE", _("Done")
         FAILED = "FAILED", _("Failed, will be tried again")
+        REVOKED = "REVOKED", _("Taken back")
 
     class Channel(models.TextChoices):
         LINK = "link", _("Personal link")
@@ -174,6 +204,7 @@ class Request(models.Model):
     asked_at = models.DateTimeField()
     due_at = models.DateTimeField()
     next_at = models.DateTimeField(null=True, blank=True)  # when it is set about, or tried again
+    waits_until = models.DateTimeField(null=True, blank=True)  # an erasure that the person did not ask for with the own proof
     started_at = models.DateTimeField(null=True, blank=True)
     ready_at = models.DateTimeField(null=True, blank=True)
     done_at = models.DateTimeField(null=True, blank=True)
@@ -191,6 +222,10 @@ class Request(models.Model):
             models.CheckConstraint(condition=~Q(state="READY") | Q(kind="access", expires_at__isnull=False), name="ready_is_a_package_with_an_end"),
         ]
         indexes = [models.Index(fields=["tenant", "due_at"], name="requests_by_deadline")]
+
+    def can_be_taken_back(self, at: datetime) -> bool:
+        """Is it an erasure by weaker proof whose time to be taken back is not over?"""
+        return self.state == self.State.OPEN and self.waits_until is not None and at < self.waits_until
 
     def __str__(self) -> str:
         return str(self.pk)

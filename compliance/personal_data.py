@@ -62,6 +62,7 @@ def requests_of(person: Model) -> Iterator[dict[str, Any]]:
     """What a person asked for before, until when it was due, and what became of it."""
     for request in queries.requests_of(person.pk):
         times = {"asked_at": request.asked_at, "due_at": request.due_at, "ready_at": request.ready_at, "done_at": request.done_at}
+        times["waits_until"] = request.waits_until
         yield {"kind": request.kind, "state": request.state, "channel": request.channel, "lines": request.lines, **times}
 
 
@@ -85,6 +86,7 @@ declare(
     erase=keep_entries,
 )
 declare("compliance.LogHead", fields("tenant size frontier", FRAME))
+declare("compliance.RetentionRule", fields("id tenant kind days in_force_from", FRAME))
 declare(
     "compliance.Hold",
     fields("id tenant", FRAME) | fields("person_id reason placed_at lifted_at", HELD),
@@ -93,7 +95,8 @@ declare(
 )
 declare(
     "compliance.Request",
-    fields("id tenant next_at", FRAME) | fields("person kind state channel asked_at due_at started_at ready_at done_at expires_at lines", ASKED),
+    fields("id tenant next_at", FRAME)
+    | fields("person kind state channel asked_at due_at started_at ready_at done_at expires_at waits_until lines", ASKED),
     export=requests_of,
     erase=keep_requests,
 )

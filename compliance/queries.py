@@ -6,7 +6,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Case, When
+from django.db.models import Case, Q, When
+from django.db.models.functions import Coalesce
 
 from tenants.errors import Refused
 from tenants.models import Person
@@ -17,7 +18,7 @@ from .models import Request
 def requests() -> Any:
     """Every request of the tenant: what is not answered first, by deadline; then what is, newest first."""
     found = Request.objects.select_related("person")
-    return found.order_by(Case(When(state=Request.State.DONE, then=1), default=0), "due_at", "pk")
+    return found.order_by(Case(When(state__in=(Request.State.DONE, Request.State.REVOKED), then=1), default=0), "due_at", "pk")
 
 
 def request_for(request_id: UUID) -> Request:
@@ -54,12 +55,33 @@ def locked_request(request_id: UUID) -> Request | None:
     return found
 
 
-def lock_person(person_id: UUID | str) -> Person:
-    """The person as it is now, locked until the commit: one request is opened after the other. Raises Refused("unknown-person", 404)."""
-    found: Person | None = Person.objects.select_for_update(no_key=True).filter(pk=person_id, erased_at=None).first()
+def is_followed(request: Request) -> bool:
+    """Did the person ask for the same again, and is something still to be done about that?"""
+    later = Request.objects.filter(person=request.person_id, kind=request.kind, asked_at__gt=request.asked_at)
+    return bool(later.exclude(next_at=None).exists())
+
+
+def people_asking() -> Any:
+    """Ids of everybody who has a request that something is still to be done about."""
+    return Request.objects.filter(Q(state__in=Request.UNFINISHED) | Q(next_at__isnull=False)).values("person")
+
+
+def lock_person(person_id: UUID | str, *, alone: bool = False) -> Person:
+    """The person as it is now, locked until the commit: one request is opened after the other. Raises Refused("unknown-person", 404).
+
+    `alone`: also nothing is made meanwhile that points at it.
+    """
+    found: Person | None = Person.objects.select_for_update(no_key=not alone).filter(pk=person_id, erased_at=None).first()
     if found is None:
         raise Refused("unknown-person", 404)
     return found
+
+
+def long_answered(before: datetime) -> Any:
+    """Requests that were done with before then, and about which nothing is to be done; the oldest first."""
+    ended = Coalesce("done_at", "waits_until", "asked_at")
+    closed = Request.objects.filter(state__in=(Request.State.DONE, Request.State.REVOKED), next_at=None)
+    return closed.annotate(ended=ended).filter(ended__lt=before).order_by("ended", "pk")
 
 
 def due_work(at: datetime) -> list[UUID]:

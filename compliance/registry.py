@@ -21,7 +21,7 @@ from typing import Any
 from django.apps import apps
 from django.db.models import Model
 
-OURS = ("tenants", "consent", "calls", "recordings", "compliance", "cleac_site")
+NO_TABLES = frozenset({"axes"})  # libraries whose models are installed and whose tables are not made
 
 
 class Data(StrEnum):
@@ -54,8 +54,8 @@ class Retention(StrEnum):
     """How long it is held. The days belonging to a class are dated rows of the tenant's policy, not code."""
 
     TENANT = "tenant"  # as long as the organisation is a customer
-    ACCOUNT = "account"  # as long as the person is a member or has anything left here
-    INVITATION = "invitation"
+    ACCOUNT = "account"  # as long as the person is a member; of a guest a year after the last meeting, or until nothing else is left
+    INVITATION = "invitation"  # from its end: 30 days when nobody came with it, else a year
     SESSION = "session"
     RECORDING = "recording"
     JOURNAL = "journal"
@@ -167,17 +167,23 @@ def holdings() -> tuple[Holding, ...]:
     return tuple(_holdings.values())
 
 
-def undeclared(labels: Iterable[str] = OURS) -> list[str]:
+def installed() -> tuple[str, ...]:
+    """Every app that keeps rows here, ours and those of libraries."""
+    return tuple(config.label for config in apps.get_app_configs() if config.label not in NO_TABLES)
+
+
+def undeclared(labels: Iterable[str] | None = None) -> list[str]:
     """Fields of these apps' models that nobody declared, as "app.Model.field", sorted. Empty is the only good answer.
 
-    Counts every column of every model and every many-to-many field; models of other apps are their libraries' concern.
+    Counts every column of every model and every many-to-many field, of libraries too: the row is ours whoever made the table.
     """
+    labels = installed() if labels is None else labels
     return sorted(f"{label}.{name}" for label, names in _actual(labels).items() for name in names if name not in _declared(label))
 
 
-def unknown(labels: Iterable[str] = OURS) -> list[str]:
+def unknown(labels: Iterable[str] | None = None) -> list[str]:
     """Declarations of these apps that name no field any more, as "app.Model.field", sorted. Empty is the only good answer."""
-    labels = tuple(labels)
+    labels = installed() if labels is None else tuple(labels)
     actual = {label.lower(): names for label, names in _actual(labels).items()}
     ours = [holding for holding in holdings() if holding.model.partition(".")[0] in labels]
     return sorted(f"{held.model}.{name}" for held in ours for name in held.fields if name not in actual.get(held.model.lower(), ()))

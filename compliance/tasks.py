@@ -6,6 +6,9 @@ import logging
 from uuid import UUID
 
 from celery import shared_task
+from django.conf import settings
+from django.core.mail import EmailMessage
+from django.template.loader import render_to_string
 from django.utils import timezone
 
 from tenants import jobs, scope
@@ -14,6 +17,7 @@ from tenants.models import Tenant
 
 from . import queries, retention
 from .dsr import desk
+from .models import Request
 from .reports import making
 
 log = logging.getLogger(__name__)
@@ -31,6 +35,35 @@ def purge() -> None:
 def carry_out(*, request_id: str) -> None:
     """Take a data-subject request one step on. Safe to run twice."""
     desk.carry_out(request=queries.request_for(UUID(request_id)), by=jobs.actor("requests"), at=timezone.now())
+
+
+@jobs.tenant_task(desk.TELL)
+def tell_person(*, request_id: str) -> None:
+    """Mail a person what somebody else entered for them, and how to object. Run twice it sends twice, never none.
+
+    Nobody is told who has no address, or is not concerned any more.
+    """
+    request = queries.request_for(UUID(request_id))
+    if not request.person.email or request.state == Request.State.REVOKED:
+        return
+    jobs.send(mail_of(request))
+    desk.told(request=request, by=jobs.actor("requests"), at=timezone.now())
+
+
+def mail_of(request: Request) -> EmailMessage:
+    """A plain text: who asked for what in whose name, until when it is answered, how it is taken back. It holds no link."""
+    controller = request.person.tenant
+    context = {
+        "request": request,
+        "person": request.person,
+        "erasure": request.kind == Request.Kind.ERASURE,
+        "controller": controller,
+        "contact": controller.contact_email or settings.CLEAC.contact_email,
+    }
+    subject = " ".join(render_to_string("compliance/mail/entered_subject.txt", context).split())
+    text = render_to_string("compliance/mail/entered.txt", context)
+    reply_to = [controller.contact_email] if controller.contact_email else None
+    return EmailMessage(subject, text, to=[request.person.email], reply_to=reply_to, headers={"Auto-Submitted": "auto-generated"})
 
 
 @shared_task(name="compliance.sweep_requests")

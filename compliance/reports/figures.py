@@ -15,6 +15,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from compliance import log, registry
+from compliance.models import Request
 from compliance.proof.intervals import Interval, length, union
 from consent.models import WITHDRAWN
 from recordings.forgetting import EXPIRED, REDACTED
@@ -57,7 +58,8 @@ class Rate:
 class Requests:
     """Requests that were opened in the span, by how they stand now: opened = in_time + late + overdue + waiting.
 
-    `in_time` and `late` have their answer, before the deadline or after; `overdue` and `waiting` have none.
+    `in_time` and `late` have their answer, before the deadline or after; `overdue` and `waiting` have none. A copy is an answer once all of it
+    was opened, and is none any more when sending it broke off; what was taken back is not counted.
     """
 
     opened: int = 0
@@ -221,10 +223,15 @@ def _stored() -> dict[str, float]:
 
 def _requests(days: Span) -> Requests:
     asked = queries.requests_asked(*days)
-    now, answers = timezone.now(), [(request.ready_at or request.done_at, request.due_at) for request in asked]
+    now, answers = timezone.now(), [(_answered_at(request), request.due_at) for request in asked]
     answered = [at <= due for at, due in answers if at is not None]
     late = [due < now for at, due in answers if at is None]
     return Requests(len(asked), answered.count(True), answered.count(False), late.count(True), late.count(False))
+
+
+def _answered_at(request: Request) -> datetime | None:
+    """A copy is given when it can be downloaded, an erasure when it is carried out."""
+    return request.ready_at if request.kind == Request.Kind.ACCESS else request.done_at
 
 
 def _log(verify: bool) -> LogStanding:

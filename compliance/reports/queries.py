@@ -78,11 +78,12 @@ def holds_standing() -> int:
 
 
 def requests_asked(since: datetime, until: datetime) -> list[Request]:
-    """What people asked for in the span about the data that is held about them."""
-    return list(desk.requests().filter(asked_at__gte=since, asked_at__lt=until).order_by("asked_at", "pk"))
+    """What people asked for in the span about the data that is held about them, and did not take back."""
+    asked = desk.requests().exclude(state=Request.State.REVOKED)
+    return list(asked.filter(asked_at__gte=since, asked_at__lt=until).order_by("asked_at", "pk"))
 
 
 def requests_due(before: datetime) -> list[Request]:
     """Requests without an answer whose deadline lies before this moment, the most urgent first."""
-    waiting = desk.requests().exclude(state__in=(Request.State.READY, Request.State.DONE))
+    waiting = desk.requests().exclude(state__in=(Request.State.READY, Request.State.DONE, Request.State.REVOKED))
     return list(waiting.filter(due_at__lt=before).order_by("due_at", "pk"))

@@ -24,6 +24,11 @@ class Part:
     notes: list[str] = field(default_factory=list)
     plot: bool = False
 
+    @property
+    def labelled(self) -> list[list[tuple[str, str]]]:
+        """The rows with the column beside each cell."""
+        return [list(zip(self.columns, row, strict=True)) for row in self.rows]
+
 
 def parts(figures: Figures) -> list[Part]:
     """All parts of the report, in its order."""

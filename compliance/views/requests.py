@@ -7,6 +7,7 @@ from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -24,13 +25,17 @@ SHOWN = 200  # requests of one list
 REFUSALS = {
     "not-ready": gettext_lazy("This copy is not ready yet. Try again in a moment."),
     "expired": gettext_lazy("The time to download this copy is over. Ask for a new one."),
+    "too-late": gettext_lazy("This request cannot be taken back any more."),
 }
 # What became of one kind of data, in words a person understands; by the registry's ground or outcome.
 GROUNDS = {
     "": gettext_lazy("erased"),
     "gdpr-17-3-e": gettext_lazy("kept: needed to establish, exercise or defend legal claims (GDPR Art. 17(3)(e))"),
     "member": gettext_lazy("kept: belongs to your membership of the organisation"),
+    "invited-again": gettext_lazy("kept: you were invited again after you had asked; ask again when you want that to go, too"),
     "hold": gettext_lazy("kept under a legal hold: nobody can play it, and it is erased when the hold ends"),
+    "cannot-be-made": gettext_lazy("the copy cannot be made at this moment: it is tried again every few minutes"),
+    "cannot-be-opened": gettext_lazy("lost or damaged in part: what cannot be opened is not in the copy, whose first page names it"),
     "being-captured": gettext_lazy("still being captured: is erased as soon as that ends"),
 }
 KINDS = {
@@ -43,11 +48,21 @@ KINDS = {
     "calls.Ticket": gettext_lazy("Passes into calls"),
     "tenants.Person": gettext_lazy("Name and e-mail address"),
     "tenants.LinkSecret": gettext_lazy("Personal links"),
+    "tenants.Membership": gettext_lazy("Your place among the staff"),
+    "tenants.User": gettext_lazy("Your account"),
+    "account.EmailAddress": gettext_lazy("Addresses of your account"),
+    "sessions.Session": gettext_lazy("Sign-ins to your account"),
+    "tenants.StaffInvitation": gettext_lazy("Invitations to the staff"),
     "tenants.GuestSession": gettext_lazy("Sessions of your browser"),
     "compliance.LogEntry": gettext_lazy("Entries of the log"),
     "compliance.Hold": gettext_lazy("Legal holds"),
     "compliance.Request": gettext_lazy("Your requests"),
 }
+
+
+def worded_refusal(refused: Refused) -> str:
+    """Why something is not possible, for whoever asked for it."""
+    return str(REFUSALS.get(refused.code, _("That is not possible now.")))
 
 
 def worded(lines: list[dict[str, Any]]) -> list[tuple[str, str]]:
@@ -57,7 +72,8 @@ def worded(lines: list[dict[str, Any]]) -> list[tuple[str, str]]:
 
 
 def _entry(request: Request) -> dict[str, Any]:
-    return {"request": request, "lines": worded(request.lines), "unfinished": request.state in Request.UNFINISHED}
+    waiting = request.can_be_taken_back(timezone.now())
+    return {"request": request, "lines": worded(request.lines), "unfinished": request.state in Request.UNFINISHED, "waiting": waiting}
 
 
 class MyRequests(OwnPage):
@@ -71,6 +87,7 @@ class MyRequests(OwnPage):
         for entry in found:
             ready = entry["request"].state == Request.State.READY
             entry["download"] = self.address("request_download", entry["request"].pk) if ready else ""
+            entry["take_back"] = self.address("request_take_back", entry["request"].pk) if entry["waiting"] else ""
         open_kinds = {entry["request"].kind for entry in found if entry["unfinished"]}
         urls = {name: self.address(name) for name in ("home", "requests", "erasure")}
         return super().get_context_data(entries=found, open_kinds=open_kinds, urls=urls, controller=self.tenant.name, **kwargs)
@@ -100,6 +117,21 @@ class Erasure(MyRequests):
         return SeeOther(self.address("requests"))
 
 
+class TakeBack(MyRequests):
+    """Keep what somebody else had asked to have erased in the reader's name."""
+
+    http_method_names = ("post",)
+
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """What it restricted can be played again from the commit on."""
+        found = queries.own_request(self.person.pk, self.kwargs["request_id"])
+        try:
+            desk.take_back(request=found, by=self.actor, at=timezone.now())
+        except Refused as refused:
+            return self.render_to_response(self.get_context_data(refusal=worded_refusal(refused)), status=refused.status)
+        return SeeOther(self.address("requests"))
+
+
 class Download(MyRequests):
     """The copy, made while it is sent."""
 
@@ -110,11 +142,10 @@ class Download(MyRequests):
         try:
             desk.downloaded(request=found, by=self.actor, at=at)
         except Refused as refused:
-            words = REFUSALS.get(refused.code, _("That is not possible now."))
-            return self.render_to_response(self.get_context_data(refusal=str(words)), status=refused.status)
-        made = package.collected(person=self.person, tenant=self.tenant, by=self.actor, at=at)
-        headers = {"Content-Disposition": f'attachment; filename="{made.name}"', "X-Content-Type-Options": "nosniff"}
-        return StreamingHttpResponse(_sent(package.stream(made)), content_type=package.MIME, headers=headers)
+            return self.render_to_response(self.get_context_data(refusal=worded_refusal(refused)), status=refused.status)
+        pieces = desk.sent(request=found, tenant=self.tenant, by=self.actor, at=at)
+        headers = {"Content-Disposition": f'attachment; filename="{package.named(self.tenant, at)}"', "X-Content-Type-Options": "nosniff"}
+        return StreamingHttpResponse(_sent(pieces), content_type=package.MIME, headers=headers)
 
 
 async def _sent(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
@@ -131,9 +162,25 @@ class Desk(Page):
 
     ability = "requests.see"
     template_name = "compliance/desk.html"
-    http_method_names = ("get", "head")
+    http_method_names: tuple[str, ...] = ("get", "head")
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         now = timezone.now()
         entries = [_entry(request) | {"late": request.due_at < now} for request in queries.requests()[:SHOWN]]
         return super().get_context_data(entries=entries, **kwargs)
+
+
+class DeskTakeBack(Desk):
+    """Take an erasure back that the organisation itself had entered for somebody."""
+
+    ability = "requests.write"
+    http_method_names = ("post",)
+
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Back to the desk; what the request restricted can be played again."""
+        found = queries.request_for(self.kwargs["request_id"])
+        try:
+            desk.take_back(request=found, by=self.actor, at=timezone.now())
+        except Refused as refused:
+            return self.render_to_response(self.get_context_data(refusal=worded_refusal(refused)), status=refused.status)
+        return SeeOther(reverse("requests", args=[self.tenant.slug]))
