@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -11,6 +9,7 @@ from typing import Any
 
 from playwright.async_api import Browser, Page, async_playwright
 
+from cleac_site import backends
 from tests.conftest import CHROMIUM_FLAGS, Visitor
 from tests.walks import media
 from tests.walks.people import NUMBERS, Attendee, created_meeting
@@ -61,7 +60,7 @@ class Pair:
 
 @asynccontextmanager
 async def chromium() -> AsyncIterator[Browser]:
-    path = os.environ.get("CLEAC_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    path = backends.chromium().address
     async with async_playwright() as playwright:
         started = await playwright.chromium.launch(executable_path=path, args=CHROMIUM_FLAGS)
         yield started

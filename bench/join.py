@@ -1,4 +1,4 @@
-"""From the click that admits the second of two people until each has decoded a moving picture of the other."""
+"""From the click that admits the second of two people until each has decoded a moving picture of the other; and what joining costs the server."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from pathlib import Path
 from tests.walks.people import Attendee
 
 from .browser import chromium, pair
+from .media import joining
 from .report import Report
 from .site import running
 
 RUNS = 10
-PATIENCE = 30.0  # seconds
+PATIENCE = 120.0  # seconds
 MOVING = """name => [...document.querySelectorAll('[data-tile$="/person"]')]
   .filter(tile => tile.querySelector('.plate-name')?.textContent.includes(name))
   .some(tile => { const video = tile.querySelector('video'); return video && video.videoWidth > 0 && video.currentTime > 0; })"""
@@ -44,5 +45,6 @@ async def _runs() -> list[float]:
 
 
 def measure(report: Report, seconds: float) -> None:
-    """Ten meetings, one after another."""
+    """Ten meetings, one after another; then the relay alone, as `media.joining` says."""
     report.spread("both see each other after admission", asyncio.run(_runs()), "s")
+    joining.measure(report, seconds)

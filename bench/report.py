@@ -13,6 +13,10 @@ from rich.console import Console
 from rich.table import Table
 
 
+class WrongUse(Exception):
+    """What was asked for does not exist; the words say what."""
+
+
 @dataclass(frozen=True)
 class Figure:
     """One measured value."""
@@ -24,10 +28,16 @@ class Figure:
 
 @dataclass
 class Report:
-    """All figures of one bench."""
+    """All figures of one bench. `ratios`: by peer and case, ours to the peer's; `missing`: who was not measured, and why.
+
+    `missed`: the targets that were not reached, in words; with one the command fails.
+    """
 
     name: str
     figures: list[Figure] = field(default_factory=list)
+    ratios: dict[str, dict[str, float]] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+    missed: list[str] = field(default_factory=list)
 
     def add(self, metric: str, value: float, unit: str) -> None:
         self.figures.append(Figure(metric, round(value, 3), unit))
@@ -47,10 +57,21 @@ class Report:
             table.add_column(heading, justify="right" if heading == "value" else "left")
         for figure in self.figures:
             table.add_row(figure.metric, f"{figure.value:g}", figure.unit)
-        Console().print(table)
+        console = Console()
+        console.print(table)
+        for peer, cases in self.ratios.items():
+            console.print(f"to {peer}: " + ", ".join(f"{case} {ratio:g}" for case, ratio in cases.items()))
+        for peer, reason in self.missing.items():
+            console.print(f"missing: {peer} ({reason})")
+        for words in self.missed:
+            console.print(f"missed: {words}")
 
     def write(self, path: Path) -> None:
         found = {"name": self.name, "machine": machine(), "figures": [asdict(figure) for figure in self.figures]}
+        if self.ratios or self.missing:
+            found |= {"ratios": self.ratios, "missing": list(self.missing)}
+        if self.missed:
+            found["missed"] = self.missed
         path.write_text(json.dumps(found, indent=2) + "\n")
 
 

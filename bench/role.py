@@ -10,7 +10,7 @@ import os
 import sys
 import time
 
-from cleac_site.supervisor import join_running_service
+from cleac_site.data_folder import join_running_service
 
 
 def main(role: str) -> None:

@@ -34,11 +34,11 @@ class Site:
 
 
 @contextmanager
-def running(data: Path) -> Iterator[Site]:
-    """Started, answering, and ended by handle; without the demo's meetings, which would be measured too."""
+def running(data: Path, **settings: str) -> Iterator[Site]:
+    """Started with these settings, answering, and ended by handle; without the demo's meetings, which would be measured too."""
     command = [sys.executable, "manage.py", "run", "--port", "0", "--data", str(data)]
     began = time.perf_counter()
-    process = subprocess.Popen(command, cwd=ROOT, env=_clean(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process = subprocess.Popen(command, cwd=ROOT, env=_clean() | settings, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
         yield _wait(process, began, data)
     finally:
