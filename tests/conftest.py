@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 import pytest_asyncio
+import redis
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 
+from cleac_site import backends
+
+from . import emptied, strict
 from . import stack as stacks
 from .environment import WEB_PORT
 
+DEPLOYMENT = pytest.StashKey[stacks.Deployment]()
 CHROMIUM_FLAGS = [
     "--no-sandbox",
     "--use-fake-ui-for-media-stream",
@@ -27,6 +31,7 @@ CHROMIUM_FLAGS = [
     "--disable-sync",
     "--no-first-run",
     "--mute-audio",
+    "--disable-gpu",  # there is none: pages are painted without first asking a software one
 ]
 
 
@@ -97,7 +102,8 @@ def django_db_setup(django_test_environment: None, django_db_blocker: Any) -> It
 
     with django_db_blocker.unblock():
         made = setup_databases(verbosity=0, interactive=False, aliases=["default", "keys"])
-    yield
+    with emptied.by_what_they_hold():
+        yield
     with django_db_blocker.unblock():
         hang_up_others()
         teardown_databases(made, verbosity=0)
@@ -115,10 +121,33 @@ def hang_up_others() -> None:
 
 
 @pytest.fixture(scope="session")
-def stack(django_db_setup: None) -> Iterator[stacks.Stack]:
+def deployment(request: pytest.FixtureRequest, django_db_setup: None, django_db_blocker: Any) -> Iterator[stacks.Deployment]:
+    """Not running before somebody asks for `stack`; `pytest_runtest_teardown` ends it when the tests on it are over."""
+
+    def tidy() -> None:
+        forget_jobs(before)
+        with django_db_blocker.unblock():
+            empty_databases()
+
+    before = keys_in_redis()
+    request.config.stash[DEPLOYMENT] = found = stacks.Deployment(WEB_PORT, tidy)
+    yield found
+    found.end()
+
+
+@pytest.fixture
+def stack(deployment: stacks.Deployment) -> stacks.Stack:
     """All processes of a production deployment, on the test databases."""
-    with stacks.started(WEB_PORT) as running:
-        yield running
+    return deployment.running()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
+    """The site runs no longer than the tests on it need: it writes into the databases, which the following tests have for themselves."""
+    yield
+    deployment = item.config.stash.get(DEPLOYMENT, None)
+    if deployment and nextitem and strict.together(nextitem.nodeid) != strict.together(item.nodeid):
+        deployment.end()
 
 
 @pytest.fixture
@@ -127,6 +156,25 @@ def live_url(stack: stacks.Stack, django_db_blocker: Any) -> Iterator[str]:
     with django_db_blocker.unblock():
         yield stack.url
         empty_databases()
+
+
+def queues() -> Any:
+    """The Redis that the queues of jobs are in."""
+    from django.conf import settings  # noqa: PLC0415 - reason: needs configured settings
+
+    return redis.Redis.from_url(settings.CLEAC.redis_url)
+
+
+def keys_in_redis() -> set[bytes]:
+    with queues() as client:
+        return set(client.scan_iter())
+
+
+def forget_jobs(before: set[bytes]) -> None:
+    """Whatever is in Redis besides what was there `before`: jobs that nobody does any more, groups of sockets that are closed."""
+    with queues() as client:
+        for key in keys_in_redis() - before:
+            client.delete(key)
 
 
 def empty_databases() -> None:
@@ -149,11 +197,18 @@ def live_cast(live_url: str) -> Cast:
     return Cast()
 
 
+@pytest.fixture
+def worker_known(live_url: str) -> None:
+    """The running media worker is in its table: emptying the tables takes its row away until its next heartbeat."""
+    from calls import placement  # noqa: PLC0415 - reason: needs configured settings
+
+    stacks.wait_until("a media worker is known", lambda: any(worker.lives for worker in placement.workers()))
+
+
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def browser() -> AsyncIterator[Browser]:
     async with async_playwright() as playwright:
-        chromium = os.environ.get("CLEAC_CHROMIUM", "/usr/bin/chromium")
-        started = await playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
+        started = await playwright.chromium.launch(executable_path=backends.chromium().address, args=CHROMIUM_FLAGS)
         yield started
         await started.close()
 

@@ -5,9 +5,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import socket
 import tempfile
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -16,9 +19,12 @@ from cleac_site import backends
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """One that stays free until it is used: the kernel takes those of outgoing connections from 32768 on."""
+    for port in random.sample(range(20_000, 32_768), 100):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise OSError("no port of a hundred is free")
 
 
 def as_tests(superuser: str) -> str:
@@ -37,6 +43,8 @@ def own_part(redis: str) -> str:
 
 # Which of the processes this is that `-n` starts; without it there is one.
 WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+if WORKER > 1:
+    os.nice(10)  # it takes what mostly waits, and takes no core from a call that runs in another
 SUPERUSER = os.environ.get("CLEAC_TEST_DATABASE_URL", "postgresql://postgres@127.0.0.1:5432/postgres")  # for what only a superuser may look at
 SERVER = as_tests(SUPERUSER)
 WEB_PORT = free_port()
@@ -51,4 +59,5 @@ os.environ.update(
     DJANGO_SETTINGS_MODULE="cleac_site.settings",
     DJANGO_ALLOW_ASYNC_UNSAFE="true",
 )
+os.environ.update(backends.bytecode(Path(os.environ["CLEAC_DATA"])))  # for what tests start
 os.environ["CLEAC_TEST_DATABASE_NAME"] = os.environ.get("CLEAC_TEST_DATABASE_NAME", "test_cleac") + (f"_{WORKER}" if WORKER else "")

@@ -7,17 +7,17 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from cleac_site import watchdog
+from cleac_site import roles, watchdog
 
 from .environment import SERVER
 
 ROOT = Path(__file__).resolve().parent.parent
-PATIENCE = 60.0  # seconds until a process counts as not starting
+PATIENCE = 180.0  # seconds until a process counts as not starting
 
 
 @dataclass
@@ -33,6 +33,7 @@ def address_of_tests(suffix: str = "", server: str = SERVER) -> str:
 
 
 def child_environment() -> dict[str, str]:
+    """Of every process that is started."""
     return {
         **os.environ,
         "CLEAC_NO_BOOTSTRAP": "1",
@@ -43,11 +44,11 @@ def child_environment() -> dict[str, str]:
 
 def commands(port: int) -> dict[str, list[str]]:
     """Every door of the house: name -> command line."""
-    python, site = sys.executable, "cleac_site.asgi:application"
+    python = sys.executable
     return {
         "media": [python, "-m", "cleac_site.mediaworker"],
         "jobs": [python, "-m", "celery", "-A", "cleac_site.celery", "worker", "--beat", "--pool", "solo", "-l", "warning"],
-        "web": [python, "-m", "daphne", "-v", "0", "--no-server-name", "-b", "127.0.0.1", "-p", str(port), site],
+        "web": [python, "-m", "daphne", *roles.SERVING, "-b", "127.0.0.1", "-p", str(port), roles.SITE],
     }
 
 
@@ -71,6 +72,25 @@ def started(port: int) -> Iterator[Stack]:
             process.wait(30)
 
 
+class Deployment:
+    """One stack that many tests share: started by the first that asks for it, ended when the tests on it are over."""
+
+    def __init__(self, port: int, tidy: Callable[[], None]) -> None:
+        """`tidy` is called when all processes have ended: what they wrote last goes too."""
+        self.port, self.tidy, self.opened = port, tidy, ExitStack()
+        self.stack: Stack | None = None
+
+    def running(self) -> Stack:
+        if self.stack is None:
+            self.opened.callback(self.tidy)
+            self.stack = self.opened.enter_context(started(self.port))
+        return self.stack
+
+    def end(self) -> None:
+        self.stack = None
+        self.opened.close()
+
+
 def wait_until_answering(stack: Stack) -> None:
     deadline = time.monotonic() + PATIENCE
     while True:
@@ -83,3 +103,11 @@ def wait_until_answering(stack: Stack) -> None:
                 return
         except OSError:
             time.sleep(0.1)
+
+
+def wait_until(what: str, true: Callable[[], bool]) -> None:
+    """Until this is true; the generous limit says what did not happen."""
+    deadline = time.monotonic() + PATIENCE
+    while not true():
+        assert time.monotonic() < deadline, f"did not happen: {what}"
+        time.sleep(0.1)

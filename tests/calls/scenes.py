@@ -27,18 +27,20 @@ def acme(cast: Any) -> Iterator[None]:
 
 
 def meeting(cast: Any, *, starts_at: datetime | None = None, guests: tuple[str, ...] = ("gail", "gus")) -> Meeting:
-    """Hana's meeting with these guests invited. Inside Acme's scope."""
+    """Hana's meeting with these guests invited, each with the link that a mail would carry. Inside Acme's scope."""
     by, at = Actor.person(cast.hana), timezone.now()
     made = services.schedule(title="Review", why="To look at the offer", host=cast.hana, purposes=PURPOSES, starts_at=starts_at, by=by, at=at)
     for guest in guests:
-        services.invite_again(meeting=made, person=getattr(cast, guest), by=by, at=at)
+        invitation, _ = services.invite_again(meeting=made, person=getattr(cast, guest), by=by, at=at)
+        services.new_invitation_link(invitation=invitation, by=by, at=at)
     return made
 
 
 def link(cast: Any, found: Meeting, person: Person) -> str:
-    """A further personal link's secret."""
-    _, url = services.invite_again(meeting=found, person=person, by=Actor.person(cast.hana), at=timezone.now())
-    return url.partition("#")[2]
+    """A further personal link's secret, as a mail would carry it."""
+    facts = {"by": Actor.person(cast.hana), "at": timezone.now()}
+    invitation, _ = services.invite_again(meeting=found, person=person, **facts)
+    return services.new_invitation_link(invitation=invitation, **facts).partition("#")[2]
 
 
 def guest_token(cast: Any, found: Meeting, person: Person) -> str:

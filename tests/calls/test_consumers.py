@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import threading
@@ -15,9 +16,10 @@ from channels.layers import get_channel_layer
 from channels.testing import WebsocketCommunicator
 from django.db import connections
 from django.utils import timezone
+from redis.exceptions import RedisError
 
-from calls import services
-from calls.consumers.base import BURST, in_thread, threads
+from calls import queries, services
+from calls.consumers.base import BURST, Socket, in_thread, threads
 from calls.models import Invitation, Participant
 from cleac_site.asgi import application
 from consent.models import Decision
@@ -104,6 +106,34 @@ async def test_a_socket_that_does_not_speak_the_protocol_or_has_no_address_is_re
     nowhere = WebsocketCommunicator(application, "/ws/elsewhere", headers=[(b"origin", ORIGIN.encode())], subprotocols=["cleac.1"])
 
     assert [(await socket.connect(PATIENCE))[0] for socket in (silent, nowhere)] == [False, False]
+
+
+@pytest.mark.parametrize(
+    ("query", "more"),
+    [
+        ("?participant={gus}", []),
+        ("?tenant=globex", []),
+        ("", ["participant.{gus}"]),
+        ("", ["role.host"]),
+        ("", ["ticket.another"]),
+        ("", ["cleac.1"]),
+    ],
+    ids=["a participant in the address", "a tenant in the address", "a participant", "a role", "two tickets", "our name twice"],
+)
+async def test_who_says_more_than_a_ticket_in_the_handshake_is_refused_there(scene: Scene, query: str, more: list[str]) -> None:
+    ticket, cookie = await in_thread(scene.ticket, "gail", "lobby"), await in_thread(scene.cookie, "gail")
+    gus = str((await in_thread(scene.ticket, "gus", "lobby")) and (await scene.participant("gus")).pk)
+    headers = [(b"origin", ORIGIN.encode()), (b"cookie", cookie.encode())]
+    offered = ["cleac.1", f"ticket.{ticket}", *(one.format(gus=gus) for one in more)]
+
+    accepted, _ = await WebsocketCommunicator(application, f"/ws/lobby{query.format(gus=gus)}", headers=headers, subprotocols=offered).connect(
+        PATIENCE
+    )
+
+    assert not accepted
+    plain = WebsocketCommunicator(application, "/ws/lobby", headers=headers, subprotocols=offered[:2])
+    assert await plain.connect(PATIENCE) == (True, "cleac.1")
+    await plain.disconnect(timeout=PATIENCE)
 
 
 @pytest.mark.parametrize(
@@ -279,6 +309,22 @@ async def test_a_flood_closes_with_4429_and_reaches_nobody(scene: Scene) -> None
     assert sum(message.get("code") == "not-asked" for message in page.heard) == BURST
 
 
+async def test_a_socket_that_closes_at_once_does_not_begin_the_work_beside_it(recwarn: pytest.WarningsRecorder) -> None:
+    begun = []
+
+    async def work() -> None:
+        begun.append(True)
+
+    socket = Socket()
+    socket.watch(work, "work")
+    await socket.disconnect(1000)
+    await asyncio.sleep(0)
+
+    gc.collect()
+    assert begun == []
+    assert [str(warning.message) for warning in recwarn] == []
+
+
 # The call
 
 
@@ -372,6 +418,19 @@ async def test_a_second_page_of_the_same_person_replaces_the_first(scene: Scene,
     assert await second.reason() == "ended"
 
 
+async def test_who_is_left_without_a_host_is_told_when_the_call_ends_and_when_it_goes_on(scene: Scene, media: Media) -> None:
+    await scene.call("hana")
+    gail = await scene.call("gail")
+    membership = scene.cast.memberships["Hana"]
+
+    await ended_by(scene, "role change", "hana")
+
+    assert 0 < (await gail.next("hostless"))["seconds"] <= queries.HOSTLESS.total_seconds()
+    by, at = Actor.person(scene.cast.ada), timezone.now()
+    await scene.do(lambda: house.change_role(membership=membership, role="host", by=by, at=at))
+    assert (await gail.next("hostless"))["seconds"] is None
+
+
 async def test_the_end_closes_every_socket_of_the_call(scene: Scene, media: Media) -> None:
     hana, gus, gail = await scene.call("hana"), await scene.call("gus"), await scene.lobby("gail")
 
@@ -452,10 +511,44 @@ async def test_socket_and_media_close_when_their_ground_is_gone(
     await ended_by(scene, way, name)
 
     assert await page.reason() == ("removed" if way == "removal" else "signed-out")
+    await out_of_the_room(scene, media, name)
+
+
+async def out_of_the_room(scene: Scene, media: Media, name: str) -> None:
+    """Wait until the media worker has nobody of this name in the room."""
     participant, call = str((await scene.participant(name)).pk), str((await scene.participant(name)).call_id)
     async with asyncio.timeout(PATIENCE):
         while (room := media.worker.room(call)) and participant in {one["participant"] for one in room.people()}:
             await asyncio.sleep(0.01)
+
+
+async def refuse(*what: object) -> None:
+    """In place of a method of the channel layer, which is away."""
+    raise RedisError
+
+
+async def test_media_close_although_the_layer_is_away(scene: Scene, media: Media, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = await scene.call("gail")
+
+    for method in ("group_send", "group_discard"):
+        monkeypatch.setattr(get_channel_layer(), method, refuse, raising=False)
+    await ended_by(scene, "sign-out", "gail")
+
+    assert await page.reason() == "signed-out"
+    await out_of_the_room(scene, media, "gail")
+
+
+async def test_a_socket_whose_right_ends_while_it_opens_says_so_although_the_layer_is_away(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = get_channel_layer()
+
+    async def meanwhile(*what: object) -> None:
+        await ended_by(scene, "sign-out", "gail")
+
+    monkeypatch.setattr(layer, "group_add", meanwhile, raising=False)
+    monkeypatch.setattr(layer, "group_discard", refuse, raising=False)
+    page = await (await scene.page("gail", "lobby")).open()
+
+    assert await page.reason() == "signed-out"
 
 
 @pytest.mark.parametrize(("way", "name"), WAYS, ids=lambda value: value)

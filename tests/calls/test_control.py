@@ -7,8 +7,7 @@ import os
 import queue
 import signal
 import socket
-import subprocess
-import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -17,21 +16,22 @@ from uuid import uuid4
 
 import psycopg
 import pytest
-from django.conf import settings
-from django.db import connection
+from django.db import Error as DatabaseError
+from django.db import connection, connections
 from django.db.models import F
 from django.utils import timezone
 
 from calls import control, placement, services, tasks
 from calls.control import Control
+from calls.leases import give_up_after
 from calls.media import wire
-from calls.media.orders import Answer, CallView, Joined, Left, Look, Lost, Release, Unconfirmed
+from calls.media.orders import Answer, CallView, Errand, Joined, Left, Look, Lost, Outcome, Release, Renewed, Unconfirmed
 from calls.models import Call, Meeting, Participant, Placement, Worker
 from compliance.models import LogEntry
 from consent import services as consent
 from tenants import scope
 from tenants.permissions import Actor
-from tests import stack
+from tests.calls.processes import Process, pipe_to
 from tests.environment import SERVER
 
 PATIENCE = 60.0
@@ -166,15 +166,128 @@ def test_a_call_that_is_not_placed_here_is_lost(sitting: Sitting) -> None:
     sitting.until(lambda answer: isinstance(answer, Lost) and answer.call_id == stranger)
 
 
-def test_a_lease_that_lapsed_is_lost_and_a_new_one_is_found_by_its_fence(sitting: Sitting) -> None:
+def taken_by(sitting: Sitting, worker_id: Any) -> None:
+    """Somebody else has taken the call after its lease had lapsed."""
+    Placement.objects.update(worker=worker_id, fence=F("fence") + 1, lease_until=F("lease_until") + timedelta(hours=1))
+
+
+def test_a_call_that_was_taken_is_lost_and_found_again_by_its_fence(sitting: Sitting) -> None:
+    sitting.start()
+    sitting.look()
+    other = placement.register("127.0.0.1:1")
+    taken_by(sitting, other)
+    sitting.until(lambda answer: isinstance(answer, Lost))
+    sitting.until(lambda answer: isinstance(answer, Renewed) and not answer.fences)
+    placement.retire(other)
+    place = placement.worker_for(sitting.call.pk, sitting.cast.acme)
+    assert place.fence == 3
+    sitting.control.ask(Look(str(sitting.call.pk), place.fence))
+    assert sitting.until(lambda answer: isinstance(answer, CallView)).fence == 3
+
+
+def test_a_lease_that_lapsed_goes_on_under_its_fence_when_nobody_has_taken_the_call(sitting: Sitting) -> None:
     sitting.start()
     sitting.look()
     Placement.objects.update(lease_until=F("lease_until") - timedelta(seconds=60))
+    told = sitting.until(lambda answer: isinstance(answer, Renewed) and answer.read_at > time.monotonic() - control.EVERY)
+    sitting.until(lambda answer: isinstance(answer, Renewed) and answer.read_at > told.read_at)
+    assert placement.worker_for(sitting.call.pk, sitting.cast.acme).fence == 1
+    assert sitting.look().fence == 1
+
+
+def test_a_heartbeat_says_until_when_nobody_else_may_take_the_calls(sitting: Sitting) -> None:
+    """Counted from before the heartbeat was sent, so never later than the database's own lease."""
+    sitting.start()
+    sitting.look()
+    told = sitting.until(lambda answer: isinstance(answer, Renewed) and bool(answer.fences))
+    assert told.fences == {str(sitting.call.pk): 1}
+    assert told.until == told.read_at + placement.LEASE.total_seconds()
+    assert told.read_at <= time.monotonic()
+
+
+@pytest.mark.django_db(transaction=True, databases=["default", "keys"])
+def test_the_heartbeat_goes_on_while_the_reading_of_calls_hangs(sitting: Sitting) -> None:
+    """Whatever the thread waits for that reads calls, a disk or a lock, no lease is lost by it."""
+    over = threading.Event()
+
+    def hang(order: Errand, ours: bool) -> Outcome:
+        over.wait(PATIENCE)
+        return Outcome(order.call_id, order)
+
+    sitting.control._handlers = {Errand: hang}
+    sitting.start()
+    sitting.look()
+    sitting.control.ask(Errand(str(sitting.call.pk), 1))
+    began = time.monotonic()
+    try:
+        sitting.until(lambda answer: isinstance(answer, Renewed) and answer.read_at > began + placement.LEASE.total_seconds())
+        assert placement.where(sitting.call.pk) is not None
+    finally:
+        over.set()
+
+
+def test_who_came_is_not_written_once_somebody_else_has_taken_the_call(sitting: Sitting) -> None:
+    """What a thread knows may be old: its process may have stood still. The database is asked once more before history is written."""
+    sitting.start()
+    sitting.look()
+    taken_by(sitting, placement.register("127.0.0.1:1"))
+    sitting.control.ask(Joined(str(sitting.call.pk), 1, str(sitting.gail.pk), 0, AT))
+    sitting.control.ask(Look(str(sitting.call.pk), 1))
     sitting.until(lambda answer: isinstance(answer, Lost))
-    place = placement.worker_for(sitting.call.pk, sitting.cast.acme)
-    assert place.fence == 2
-    sitting.control.ask(Look(str(sitting.call.pk), place.fence))
-    assert sitting.until(lambda answer: isinstance(answer, CallView)).fence == 2
+    assert sitting.state_of(sitting.gail) == State.ADMITTED
+    assert sitting.entries() == []
+
+
+def test_what_is_half_written_when_somebody_else_takes_the_call_is_not_committed(sitting: Sitting) -> None:
+    """The thread has asked whose the call is and waits for a lock, as a process does that stands still; meanwhile the call is taken."""
+    sitting.start()
+    sitting.look()
+    with scope.entered(sitting.cast.acme):
+        Call.objects.select_for_update().get(pk=sitting.call.pk)
+        sitting.control.ask(Joined(str(sitting.call.pk), 1, str(sitting.gail.pk), 0, AT))
+        deadline = time.monotonic() + PATIENCE
+        while not waits_for(connection.connection.info.backend_pid):
+            assert time.monotonic() < deadline
+        taken_by(sitting, placement.register("127.0.0.1:1"))
+    sitting.control.ask(Look(str(sitting.call.pk), 1))
+    sitting.until(lambda answer: isinstance(answer, Lost))
+    assert sitting.state_of(sitting.gail) == State.ADMITTED
+    assert sitting.entries() == []
+
+
+def waits_for(holder: int) -> bool:
+    """Does any session wait for a lock of this one?"""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT EXISTS (SELECT FROM pg_stat_activity WHERE %s = ANY (pg_blocking_pids(pid)))", [holder])
+        return bool(cursor.fetchone()[0])
+
+
+def test_who_stands_still_in_a_transaction_holds_up_others_for_a_moment_only(sitting: Sitting) -> None:
+    """A process that is stopped keeps its connection, and everything that it has locked."""
+    locked, lost = threading.Event(), threading.Event()
+
+    def stands_still() -> None:
+        try:
+            give_up_after("200ms", "default")
+            with scope.entered(sitting.cast.acme):
+                Call.objects.select_for_update().get(pk=sitting.call.pk)
+                locked.set()
+                lost.wait(PATIENCE)
+        except DatabaseError:
+            pass
+        finally:
+            connections.close_all()
+
+    thread = threading.Thread(target=stands_still)
+    thread.start()
+    assert locked.wait(PATIENCE)
+    try:
+        with scope.entered(sitting.cast.acme), connection.cursor() as cursor:
+            cursor.execute("SET LOCAL statement_timeout = '30s'")
+            services.end(call=sitting.call, by=Actor.person(sitting.cast.hana), at=AT)
+    finally:
+        lost.set()
+        thread.join(PATIENCE)
 
 
 def test_who_came_and_went_is_written_once_in_order_by_a_named_job(sitting: Sitting) -> None:
@@ -250,34 +363,6 @@ def test_a_worker_that_stops_writes_what_it_was_told_and_leaves_nothing_behind(s
     assert placement.where(sitting.call.pk) is None
 
 
-class Process:
-    """`python -m cleac_site.mediaworker` on the test database."""
-
-    def __init__(self, **environment: str) -> None:
-        command = [sys.executable, "-m", "cleac_site.mediaworker"]
-        env = stack.child_environment() | {"CLEAC_MEDIA_UDP_PORT": "0"} | environment
-        self.running = subprocess.Popen(command, cwd=stack.ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-    def ready(self) -> str:
-        """The control address, once it is up and registered."""
-        assert self.running.stdout is not None
-        line = self.running.stdout.readline()
-        words = dict(word.split("=") for word in line.split() if "=" in word)
-        assert line.startswith("media worker ready udp="), self.running.stderr.read() if self.running.stderr else ""
-        deadline = time.monotonic() + PATIENCE
-        address = f"127.0.0.1:{words['control']}"
-        while not Worker.objects.filter(control_address=address).exists():
-            assert time.monotonic() < deadline
-        return address
-
-    def end(self, number: int) -> tuple[int, str]:
-        """Exit code and what it said on the error stream."""
-        if self.running.poll() is None:
-            self.running.send_signal(number)
-        _, said = self.running.communicate(timeout=PATIENCE)
-        return self.running.returncode, said
-
-
 @pytest.fixture
 def process() -> Iterator[Callable[..., Process]]:
     started: list[Process] = []
@@ -295,15 +380,11 @@ def first_frame(place: placement.Place, sitting: Sitting, participant: Participa
     """What the worker at `place` says to a participant's new pipe after one muting."""
 
     async def asked() -> dict[str, Any]:
-        key = settings.CLEAC.pipe_key.get_secret_value().encode()
-        ids = {"tenant": sitting.cast.acme.pk, "call": sitting.call.pk, "participant": participant.pk}
-        token = wire.participant_token(key, address=place.address, **ids, fence=place.fence, epoch=participant.epoch, now=time.time())
-        pipe = await wire.connect(place.address, token)
+        pipe = await pipe_to(place, participant)
         pipe.send({"kind": "mute", "source": "mic", "muted": True})
         async with asyncio.timeout(PATIENCE):
-            message = await pipe.receive()
+            message = await anext(message async for message in pipe.messages() if message["kind"] != wire.ALIVE)
         pipe.close()
-        assert message is not None
         return message
 
     return asyncio.run(asked())
@@ -317,7 +398,6 @@ def test_after_the_kill_of_a_worker_the_next_one_takes_the_call_with_a_higher_fe
     assert first_frame(first, sitting, sitting.gail)["person"]["name"] == "Gail"
     killed.end(signal.SIGKILL)
     heir = process().ready()
-    assert placement.worker_for(sitting.call.pk, sitting.cast.acme) == first  # until its lease has lapsed
     expire(address)
 
     second = placement.worker_for(sitting.call.pk, sitting.cast.acme)
@@ -332,12 +412,7 @@ def killed_with_people_in_it(worker: Process, place: placement.Place, sitting: S
     """Hana, Gail and Gus are in the room, and written down as such, when the worker dies without a word."""
 
     async def all_in() -> None:
-        key = settings.CLEAC.pipe_key.get_secret_value().encode()
-        pipes = []
-        for one in (sitting.hana, sitting.gail, sitting.gus):
-            ids = {"tenant": sitting.cast.acme.pk, "call": sitting.call.pk, "participant": one.pk}
-            token = wire.participant_token(key, address=place.address, **ids, fence=place.fence, epoch=one.epoch, now=time.time())
-            pipes.append(await wire.connect(place.address, token))
+        pipes = [await pipe_to(place, one) for one in (sitting.hana, sitting.gail, sitting.gus)]
         deadline = time.monotonic() + PATIENCE
         while sitting.entries() != ["participant.joined"] * 3:
             assert time.monotonic() < deadline

@@ -94,17 +94,77 @@ def test_a_lapsed_lease_moves_the_call_to_a_living_worker_with_a_higher_fence(ac
     assert [(held.call_id, held.tenant, held.fence) for held in placement.held(holder(second))] == [(call_id, acme, 2)]
 
 
-def test_a_worker_renews_what_it_holds_and_nothing_that_lapsed(acme: Tenant, workers: list[UUID]) -> None:
-    Worker.objects.filter(pk=workers[1]).delete()
-    kept, lapsed, foreign = uuid4(), uuid4(), uuid4()
-    for call_id in (kept, lapsed):
+def test_a_worker_renews_what_nobody_has_taken_from_it(acme: Tenant, workers: list[UUID]) -> None:
+    """A lease that lapsed while the database was away goes on under its fence; one that somebody took meanwhile does not."""
+    kept, lapsed, taken, foreign = uuid4(), uuid4(), uuid4(), uuid4()
+    fall_silent(workers[1])
+    for call_id in (kept, lapsed, taken):
         placement.worker_for(call_id, acme)
-    pass_time(kept, 9)
-    pass_time(lapsed, 11)
-    assert placement.renew(workers[0], [kept, lapsed, foreign]) == {kept}
-    pass_time(kept, 9)
-    assert placement.where(kept) is not None
-    assert placement.where(lapsed) is None
+    for call_id in (lapsed, taken):
+        pass_time(call_id, 4)
+    placement.beat(workers[1], address_of(workers[1]))
+    fall_silent(workers[0])
+    assert placement.worker_for(taken, acme).address == address_of(workers[1])
+
+    assert placement.renew(workers[0], [kept, lapsed, taken, foreign]) == {kept, lapsed}
+
+    assert {held.call_id: held.fence for held in placement.held(workers[0])} == {kept: 1, lapsed: 1}
+    assert placement.where(lapsed) == address_of(workers[0])
+    assert placement.where(taken) == address_of(workers[1])
+    assert (placement.is_held(workers[0], lapsed, 1), placement.is_held(workers[0], taken, 1)) == (True, False)
+
+
+def say(worker_id: UUID, *, forwarded: float = 0.0, core_share: float = 0.0, capacity: int = 10_000) -> None:
+    """A heartbeat with this load."""
+    placement.beat(worker_id, address_of(worker_id), placement.Load(forwarded, core_share, capacity))
+
+
+def test_a_call_goes_where_the_least_load_is_predicted(acme: Tenant, workers: list[UUID]) -> None:
+    """What was placed a moment ago is not in a worker's own figures yet, so a first guess stands for it."""
+    busy, idle = workers
+    say(busy, forwarded=2 * placement.FIRST_GUESS + 1)
+    say(idle)
+
+    places = [placement.worker_for(uuid4(), acme).address for _ in range(4)]
+
+    assert places == [address_of(idle)] * 3 + [address_of(busy)]
+
+
+@pytest.mark.parametrize("load", [{"core_share": 0.61}, {"forwarded": 10_000.0}])
+def test_when_all_have_enough_to_do_a_new_call_is_refused_by_name_and_a_running_one_is_not(
+    acme: Tenant, workers: list[UUID], load: dict[str, float]
+) -> None:
+    running = uuid4()
+    placement.worker_for(running, acme)
+    placement.release(holder(placement.worker_for(running, acme)), [running])
+    for worker in workers:
+        say(worker, **load)
+
+    with pytest.raises(Refused) as refused:
+        placement.worker_for(uuid4(), acme)
+
+    assert (refused.value.code, refused.value.status) == ("busy", 503)
+    assert placement.worker_for(running, acme).fence == 2
+
+
+def test_whoever_was_told_to_drain_gets_no_new_call_and_knows_its_deadline(acme: Tenant, workers: list[UUID]) -> None:
+    placement.drain(workers[0], timedelta(seconds=30))
+    placement.beat(workers[0], address_of(workers[0]))
+
+    assert {placement.worker_for(uuid4(), acme).address for _ in range(3)} == {address_of(workers[1])}
+    assert 0.0 < (placement.drain_in(workers[0]) or 0.0) <= 30.0
+    assert placement.drain_in(workers[1]) is None
+
+
+def test_an_operator_sees_every_worker_with_its_load(acme: Tenant, workers: list[UUID]) -> None:
+    say(workers[0], forwarded=12.0, core_share=0.1)
+    placement.worker_for(uuid4(), acme)
+    fall_silent(workers[0])
+
+    first, second = placement.workers()
+
+    assert (first.id, first.calls, first.lives) == (workers[1], 1, True)
+    assert (second.id, second.load, second.lives) == (workers[0], placement.Load(12.0, 0.1, 10_000), False)
 
 
 def test_a_call_given_back_is_placed_at_once_with_a_higher_fence(acme: Tenant, workers: list[UUID]) -> None:

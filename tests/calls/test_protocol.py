@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from calls import protocol
-from calls.protocol import CALL_HEARD, CALL_SENT, IDENTITY, LARGEST, LOBBY_HEARD, LOBBY_SENT, Malformed, parse, written
+from calls.protocol import CALL_HEARD, CALL_SENT, IDENTITY, LARGEST, LOBBY_HEARD, LOBBY_SENT, written
+from calls.protocol.reading import Malformed, parse
 
 ID = "00000000-0000-4000-8000-000000000000"
 GOOD: list[tuple[protocol.Table, protocol.Message]] = [
@@ -21,7 +22,8 @@ GOOD: list[tuple[protocol.Table, protocol.Message]] = [
     (CALL_SENT, protocol.Subscribed(2**31 - 1, "v=0")),
     (CALL_SENT, protocol.Restart()),
     (CALL_SENT, protocol.Mute("screen-audio", False)),
-    (CALL_SENT, protocol.Show([protocol.Tile(ID, "screen", 720), protocol.Tile(ID, "cam", 1)])),
+    (CALL_SENT, protocol.Show([protocol.Tile(ID, "screen", 720), protocol.Tile(ID, "cam", 1)], ID)),
+    (CALL_SENT, protocol.Show([], None)),
     (CALL_SENT, protocol.Decide("record-voice", False)),
     (CALL_SENT, protocol.Leave()),
     (CALL_SENT, protocol.Admit(ID)),
@@ -90,11 +92,15 @@ def test_every_message_that_a_page_may_send_was_tried_above() -> None:
         ('{"kind":"publish","rev":1,"sdp":"v","tracks":["mic"]}', "wrong-type"),
         ('{"kind":"publish","rev":1,"sdp":"v","tracks":' + json.dumps([{"mid": "0", "source": "mic"}] * 9) + "}", "out-of-range"),
         ('{"kind":"admit","participant":"x"}', "out-of-range"),
-        (json.dumps({"kind": "show", "tiles": [{"participant": ID, "source": "cam", "height": 0}]}), "out-of-range"),
-        (json.dumps({"kind": "show", "tiles": [{"participant": ID, "source": "cam", "height": 8193}]}), "out-of-range"),
-        (json.dumps({"kind": "show", "tiles": [{"participant": ID, "source": "mic", "height": 90}]}), "out-of-range"),
-        (json.dumps({"kind": "show", "tiles": [{"participant": ID, "source": "cam", "height": 90}] * 101}), "out-of-range"),
-        (json.dumps({"kind": "show", "tiles": [{"participant": ID, "source": "cam", "height": 90, "role": "host"}]}), "identity-claimed"),
+        (json.dumps({"kind": "show", "tiles": [{"participant": ID, "source": "cam", "height": 0}], "pinned": None}), "out-of-range"),
+        (json.dumps({"kind": "show", "tiles": [{"participant": ID, "source": "cam", "height": 8193}], "pinned": None}), "out-of-range"),
+        (json.dumps({"kind": "show", "tiles": [{"participant": ID, "source": "mic", "height": 90}], "pinned": None}), "out-of-range"),
+        (json.dumps({"kind": "show", "tiles": [{"participant": ID, "source": "cam", "height": 90}] * 101, "pinned": None}), "out-of-range"),
+        (json.dumps({"kind": "show", "tiles": [], "pinned": ""}), "out-of-range"),
+        (
+            json.dumps({"kind": "show", "tiles": [{"participant": ID, "source": "cam", "role": "host"}], "pinned": None}),
+            "identity-claimed",
+        ),
         (json.dumps({"kind": "subscribed", "rev": 1, "sdp": "v" * (32 * 1024 + 1)}), "out-of-range"),
         (json.dumps({"kind": "subscribed", "rev": 1, "sdp": "v" * LARGEST}), "too-large"),
         (json.dumps({"kind": "subscribed", "rev": 1, "sdp": "ä" * (LARGEST // 2)}, ensure_ascii=False), "too-large"),

@@ -65,10 +65,11 @@ def test_a_meeting_may_ask_for_nothing(cast) -> None:
         assert scenes.kinds()[-1] == "meeting.scheduled"
 
 
-def test_inviting_by_an_address_finds_whoever_has_it(cast) -> None:
+def test_inviting_by_an_address_finds_whoever_has_it_and_a_link_is_made_for_nobody_else(cast) -> None:
     with acme(cast):
         found = scenes.meeting(cast, guests=())
-        again, _ = services.invite(meeting=found, name="Somebody", email="GAIL@guest.example", **by(cast.hana))
+        again, unseen = services.invite(meeting=found, name="Somebody", email="GAIL@guest.example", **by(cast.hana))
+        assert (unseen, house.links_to(again.pk).exists()) == ("", False)
         fresh, url = services.invite(meeting=found, name="Greta", **by(cast.hana))
 
         assert again.person == cast.gail
@@ -160,7 +161,7 @@ def test_an_old_link_stays_closed_when_a_new_one_is_issued(cast) -> None:
         invitation = Invitation.objects.get(person=cast.gail)
         old = house.links_to(invitation.pk).get()
         services.revoke_invitation(invitation=invitation, **by(cast.hana))
-        services.invite_again(meeting=found, person=cast.gail, **by(cast.hana))
+        scenes.link(cast, found, cast.gail)
         old.refresh_from_db()
         new = house.links_to(invitation.pk).exclude(pk=old.pk).get()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import timedelta
 from uuid import uuid4
 
 import pytest
@@ -12,6 +13,7 @@ from django.utils import timezone
 
 from calls import services
 from calls.models import Invitation, Meeting, Participant, Ticket
+from tenants.models import OutboxRow
 from tenants.permissions import Actor
 from tests import make
 from tests.calls import scenes
@@ -29,6 +31,19 @@ def hana(sign_in, cast):
 def planned(cast) -> Meeting:
     with acme(cast):
         return scenes.meeting(cast)
+
+
+def test_meetings_of_one_title_without_a_date_are_told_apart_by_when_they_were_planned(cast, hana, planned) -> None:
+    with acme(cast):
+        other = scenes.meeting(cast)
+        Meeting.objects.filter(pk=other.pk).update(created_at=planned.created_at - timedelta(days=1))
+        other.refresh_from_db()
+    browsers = ((hana, "/t/acme/meetings/"), (hana, "/t/acme/"), (guest(cast, planned, cast.gail), "/my/"))
+
+    for browser, where in browsers:
+        shown = re.sub("</?time[^>]*>", "", browser.get(where).content.decode())
+        for one in (planned, other):
+            assert f"No date, planned on {one.created_at:%a} {one.created_at.day} {one.created_at:%b %Y, %H:%M} (UTC)" in shown
 
 
 def guest(cast, planned: Meeting, person) -> Client:
@@ -130,6 +145,7 @@ def test_a_guest_sees_who_invites_and_why_and_what_is_asked(cast, planned) -> No
     assert [(card["purpose"], card["answer"]) for card in context["cards"]] == [(purpose, None) for purpose in scenes.PURPOSES]
     assert "hana@acme.example" not in page
     assert "gus@" not in page
+    assert "nothing of your voice, picture or screen is kept" in page  # that somebody came is written down
 
 
 def test_a_look_at_the_page_opens_no_sitting(cast, planned) -> None:
@@ -249,13 +265,43 @@ def test_a_host_plans_a_meeting_invites_and_sees_the_link_once(hana, cast) -> No
     assert made["Location"] == url(planned)
     assert planned.purposes == ["record-voice"]
 
-    invited = hana.post(url(planned, "invite"), {"name": "Gail", "email": "gail@guest.example"})
+    invited = hana.post(url(planned, "invite"), {"name": "Greta"})
     link = re.search(r"http://[^\"]+/j#([A-Za-z0-9_-]{22})", invited.content.decode())
     assert link
     assert "no-store" in invited["Cache-Control"]
     assert link[1] not in hana.get(url(planned)).content.decode()
     assert Client().post("/j/open", {"secret": link[1]}, content_type=JSON).status_code == 200
     assert "Offer" in hana.get("/t/acme/meetings/").content.decode()
+
+
+@pytest.mark.parametrize("address", ["gail@guest.example", "ada@acme.example", "new@guest.example"])
+def test_nobody_but_the_reader_of_a_mail_sees_a_link_to_somebody_with_an_address(hana, cast, planned, address: str) -> None:
+    """A host who had it could answer for a guest, look as the guest at other meetings, and act as the owner's own person."""
+    invited = hana.post(url(planned, "invite"), {"name": "Somebody", "email": address}, follow=True)
+    with acme(cast):
+        invitation = Invitation.objects.get(person__email=address)
+    again = hana.post(url(planned, f"invitations/{invitation.pk}/again"), follow=True)
+
+    for page in (invited, again):
+        assert f"A mail with a personal link is on its way to {address}." in page.content.decode()
+        assert "/j#" not in page.content.decode()
+
+
+def test_a_host_reads_whether_the_mail_is_on_its_way_or_was_given_up(hana, cast, planned) -> None:
+    def told() -> list[bool]:
+        page = hana.get(url(planned)).content.decode()
+        return [words in page for words in ("Mail on its way", "The mail could not be sent", "Mailed ")]
+
+    with acme(cast):
+        row = OutboxRow.objects.get(arguments__invitation_id=str(Invitation.objects.get(person=cast.gail).pk))
+        Invitation.objects.exclude(person=cast.gail).delete()
+    assert told() == [True, False, False]
+
+    OutboxRow.objects.filter(pk=row.pk).update(tries=5, parked_at=timezone.now())
+    assert told() == [False, True, False]
+
+    hana.post(url(planned, f"invitations/{row.arguments['invitation_id']}/again"))
+    assert told() == [True, False, False]
 
 
 def test_nothing_is_chosen_beforehand_in_the_form(hana) -> None:
@@ -273,7 +319,7 @@ def test_a_form_with_a_fault_comes_back_and_makes_nothing(hana, cast, data) -> N
 
 def test_the_buttons_of_a_meeting_do_what_they_say_and_say_so(hana, cast, planned) -> None:
     with acme(cast):
-        invitation = Invitation.objects.get(person=cast.gail)
+        invitation, _ = services.invite(meeting=planned, name="Greta", by=Actor.person(cast.hana), at=timezone.now())
 
     opened = hana.post(url(planned, "open"), follow=True)
     assert "The room is open." in opened.content.decode()

@@ -123,6 +123,32 @@ def test_a_host_who_only_just_lost_the_line_has_time_for_the_mistake_to_be_mende
     assert state(cast) == "OPEN"
 
 
+def test_people_are_told_the_very_moment_from_which_on_the_sweep_ends_the_call(cast: Any, meeting: Meeting) -> None:
+    with scenes.acme(cast):
+        call = scenes.call_of(meeting)
+        assert queries.ends_without_host(call) is None
+        lose_the_role(cast)
+        assert queries.ends_without_host(call) is None  # she is still inside
+        go(cast, meeting, seconds=5)
+
+        ends_at = queries.ends_without_host(call)
+
+        assert ends_at is not None
+        away_since = ends_at - queries.HOSTLESS
+        assert not queries.calls_without_host(away_since - timedelta(microseconds=1)).exists()
+        assert queries.calls_without_host(away_since).exists()
+
+
+def test_a_call_into_which_no_host_ever_came_counts_from_its_start(cast: Any) -> None:
+    with scenes.acme(cast):
+        made = scenes.meeting(cast)
+        scenes.entered(made, cast.gail)
+        lose_the_role(cast)
+        call = scenes.call_of(made)
+
+        assert queries.ends_without_host(call) == call.started_at + queries.HOSTLESS
+
+
 @pytest.mark.parametrize("role", ["admin", "owner"])
 def test_a_host_with_another_role_that_hosts_goes_on(cast: Any, meeting: Meeting, role: str) -> None:
     with scenes.acme(cast):

@@ -13,10 +13,10 @@ from uuid import UUID
 import pytest
 import pytest_asyncio
 
-from calls.media import wire
+from calls.media import clock, conversation, reception, wire
 from calls.media import worker as module
 from calls.media.edge import Edge
-from calls.media.orders import Admitted, CallView, Joined, Left, Look, Lost, Order, Release, Unconfirmed
+from calls.media.orders import Admitted, CallView, Joined, Left, Look, Lost, Order, Release, Renewed, Unconfirmed
 from calls.media.worker import Worker
 
 KEY = b"k" * 32
@@ -35,8 +35,8 @@ class House:
     def __init__(self) -> None:
         self.orders: list[Order] = []
         self.changed = asyncio.Event()
-        now = time.monotonic()
-        self.view: CallView | None = CallView(CALL, TENANT, 1, now, now + 3600, PEOPLE, {}, {})
+        now = clock.now()
+        self.view: CallView | None = CallView(CALL, TENANT, 1, now, now + 3600, PEOPLE, {}, {}, held_as_of=now)
         self.connections: list[wire.Connection] = []
         self.loop = asyncio.get_running_loop()
 
@@ -55,7 +55,8 @@ class House:
     def read(self, **changed: Any) -> None:
         """The database was read: with these changes since the last time."""
         assert self.view is not None
-        self.view = replace(self.view, **{"read_at": time.monotonic()} | changed)
+        now = clock.now()
+        self.view = replace(self.view, **{"read_at": now, "held_as_of": now} | changed)
         self.worker.tell(self.view)
 
     async def until(self, kind: type[Order]) -> Order:
@@ -165,7 +166,7 @@ async def test_a_call_that_is_carried_elsewhere_sends_its_pipes_away(house: Hous
     house.view = None
     pipe = await house.pipe(GAIL)
     await house.until(Look)
-    house.worker.tell(Lost(CALL, time.monotonic()))
+    house.worker.tell(Lost(CALL, clock.now()))
     assert await rest(pipe) == [closed("moved")]
 
 
@@ -173,7 +174,7 @@ async def test_while_the_database_is_silent_nobody_is_let_in(house: House) -> No
     house.view = None
     pipe = await house.pipe(GAIL)
     await house.until(Look)
-    house.worker.tell(Unconfirmed(CALL, 0.0, time.monotonic()))
+    house.worker.tell(Unconfirmed(CALL, 0.0, clock.now()))
     assert await rest(pipe) == [closed("worker-lost")]
 
 
@@ -183,7 +184,7 @@ async def test_an_answer_read_before_the_question_does_not_decide(house: House) 
     pipe = await house.pipe(GAIL)
     await house.until(Look)
     house.worker.tell(Lost(CALL, view.read_at))
-    house.worker.tell(replace(view, read_at=time.monotonic()))
+    house.worker.tell(replace(view, read_at=clock.now()))
     await house.until(Joined)
     assert house.present() == {GAIL}
     pipe.close()
@@ -201,7 +202,7 @@ async def test_a_stranger_is_closed_without_a_word_and_disturbs_nobody(house: Ho
 
 
 async def test_a_stranger_who_says_nothing_is_closed(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "FIRST_FRAME_PATIENCE", 0.01)
+    monkeypatch.setattr(reception, "FIRST_FRAME_PATIENCE", 0.01)
     reader, writer = await asyncio.open_connection(*wire.parse_address(house.address))
     async with asyncio.timeout(PATIENCE):
         assert await reader.read() == b""
@@ -284,16 +285,97 @@ async def test_a_second_pipe_of_one_participant_replaces_the_first(house: House)
 
 async def test_a_lost_lease_closes_the_call(house: House) -> None:
     gail = await house.joined(GAIL)
-    house.worker.tell(Lost(CALL, time.monotonic()))
+    house.worker.tell(Lost(CALL, clock.now()))
     assert await last_words(gail) == closed("moved")
     assert house.worker.room(CALL) is None
 
 
-async def test_a_lease_that_nobody_renews_closes_the_call_without_being_told(house: House) -> None:
+async def test_a_lease_that_nobody_renews_closes_the_call_without_being_told(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PAUSED_FOR", 0.0)
     gail = await house.joined(GAIL)
-    house.read(lease_until=time.monotonic())
+    house.read(lease_until=clock.now())
     assert await last_words(gail) == closed("moved")
     assert house.worker.counters["lapsed"] == 1
+
+
+async def test_one_fault_in_a_turn_of_the_watch_is_not_its_last_turn(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody else would close a call whose lease has lapsed."""
+    gail = await house.joined(GAIL)
+    turns: list[None] = []
+
+    def forwarded() -> float:
+        turns.append(None)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(house.worker.room(CALL), "forwarded", forwarded)
+    async with asyncio.timeout(PATIENCE):
+        while len(turns) < 2:
+            await asyncio.sleep(0.05)
+    monkeypatch.setattr(module, "PAUSED_FOR", 0.0)
+    house.read(lease_until=clock.now())
+
+    assert await last_words(gail) == closed("moved")
+    assert house.worker.counters["faults"] >= 2
+
+
+async def test_the_packet_path_may_act_until_the_leases_end_and_not_longer(house: House) -> None:
+    await house.joined(GAIL)
+    allowed, now = [], clock.now()
+    house.edge.path.allow = lambda until_us: allowed.append(until_us) if until_us else None  # 0 shuts it
+    house.worker.tell(Renewed({CALL: 1}, now, now + 3))
+    assert len(allowed) == 1
+    assert 0 < allowed[0] <= int((now + 3) * 1_000_000)
+    assert house.present() == {GAIL}
+
+
+async def test_until_the_first_heartbeat_the_packet_path_may_not_act(monkeypatch: pytest.MonkeyPatch) -> None:
+    edge = await Edge.bind("127.0.0.1", 0)
+    worker, allowed = Worker(edge, KEY, lambda order: None), []
+    monkeypatch.setattr(edge.path, "allow", allowed.append)
+    await worker.listen("127.0.0.1")
+    assert allowed == [0]
+    await worker.drain()
+    await edge.close()
+
+
+async def test_what_somebody_else_has_taken_is_off_every_track_before_the_fence_is_lifted(house: House) -> None:
+    """A process that stood still hears at its first heartbeat what it has lost: in that turn, before a packet may pass."""
+    gail = await house.joined(GAIL)
+    room, allowed = house.worker.room(CALL), []
+    house.edge.path.allow = lambda until_us: allowed.append(list(room.members)) if until_us else None
+    now = clock.now()
+
+    house.worker.tell(Renewed({CALL: 2}, now, now + 3))
+
+    assert allowed == [[]]
+    assert await last_words(gail) == closed("moved")
+
+
+async def test_a_heartbeat_from_before_the_call_was_placed_here_takes_nothing_away(house: House) -> None:
+    before = clock.now()
+    await house.joined(GAIL)
+    house.worker.tell(Renewed({}, before, before + 3))
+    assert house.present() == {GAIL}
+
+
+async def test_a_reading_under_a_holding_from_before_the_heartbeat_saves_no_call_that_was_lost(house: House) -> None:
+    """The call is read again after the process stood still, but whose it is was asked before."""
+    gail = await house.joined(GAIL)
+    asked = clock.now()
+    house.read(held_as_of=asked - 4)
+
+    house.worker.tell(Renewed({}, asked, asked + 3))
+
+    assert house.present() == set()
+    assert await last_words(gail) == closed("moved")
+
+
+async def test_a_worker_gives_a_sign_of_life_first_and_again_and_again(house: House) -> None:
+    gail = await house.joined(GAIL)
+    async with asyncio.timeout(PATIENCE):
+        first = await gail.receive()
+        again = await anext(message async for message in gail.messages() if message["kind"] == wire.ALIVE)
+    assert first == again == {"kind": wire.ALIVE}
 
 
 async def test_a_call_that_was_taken_again_starts_in_a_new_room(house: House) -> None:
@@ -352,11 +434,11 @@ async def test_a_frame_too_large_to_send_costs_the_listener_its_own_pipe(house: 
 
 async def test_a_flood_of_messages_is_answered_in_the_end_and_holds_up_nobody(house: House) -> None:
     gail, hana = await house.joined(GAIL), await house.joined(HANA)
-    for number in range(module.BURST + 3):
+    for number in range(conversation.BURST + 3):
         gail.send({"kind": f"flood-{number}"})
     hana.send({"kind": "mute", "source": "cam", "muted": True})
     await until_kind(hana, "person")
-    for _ in range(module.BURST + 3):
+    for _ in range(conversation.BURST + 3):
         await until_kind(gail, "refused")
 
 
@@ -373,7 +455,7 @@ async def test_draining_tells_every_page_to_move_and_turns_newcomers_away(house:
 async def test_when_a_call_was_last_confirmed_is_known_to_who_must_fail_closed(house: House) -> None:
     await house.joined(GAIL)
     before = house.worker.confirmed_at(CALL)
-    house.worker.tell(Unconfirmed(CALL, before or 0.0, time.monotonic()))
+    house.worker.tell(Unconfirmed(CALL, before or 0.0, clock.now()))
     assert house.worker.confirmed_at(CALL) == before
     house.read()
     assert (house.worker.confirmed_at(CALL) or 0.0) > (before or 0.0)
@@ -381,7 +463,7 @@ async def test_when_a_call_was_last_confirmed_is_known_to_who_must_fail_closed(h
 
 
 async def test_a_fault_is_logged_by_its_kind_and_place_and_never_by_its_words(house: House, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.DEBUG), house.worker._faults():
+    with caplog.at_level(logging.DEBUG), house.worker.background.faults():
         raise LookupError("Gail, +358 40 1234567")
     assert "LookupError at test_worker.py:" in caplog.text
     assert "Gail" not in caplog.text

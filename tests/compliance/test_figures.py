@@ -157,7 +157,7 @@ def test_a_look_counts_by_its_purpose_and_an_erasure_is_counted_and_takes_its_se
     with scope.entered(house.cast.acme):
         found = figures.monthly(*days())
 
-    assert found.looks == {"agreed": 0, "follow-up": 0, "dispute": 1, "quality": 0, "own": 0}
+    assert found.looks == {"agreed": 0, "follow-up": 0, "dispute": 1, "own": 0}
     assert found.erasures == 1
     assert (found.stored_seconds["cam"], found.stored_seconds["mic"]) == (0.0, pytest.approx(2.0, abs=0.1))
 

@@ -14,6 +14,7 @@ import pytest
 from django.conf import settings
 from django.core.management import CommandError, call_command
 from django.db import connection
+from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,7 +23,7 @@ from compliance.proof.grants import AT_ONCE, PRECISION
 from compliance.proof.intervals import length, minus, union
 from consent import queries as consent
 from consent.models import GIVEN, WITHDRAWN, Decision
-from recordings import playback, storage
+from recordings import finishing, journal, playback, queries, services, storage
 from recordings.models import Artefact, Epoch
 from tenants import scope
 from tenants.permissions import Actor
@@ -77,7 +78,6 @@ def test_a_house_in_order_has_no_orphan_second(house: Stored) -> None:
         "orphan_objects": 0,
         "undeclared_fields": 0,
         "log_ok": True,
-        "findings": [],
     }
     assert found.stored_us / 1e6 == pytest.approx(3 * SECONDS, abs=0.5)
 
@@ -89,6 +89,41 @@ def test_opening_every_record_finds_the_same_and_leaves_an_entry(house: Stored) 
         [entry] = log.of_kinds(["recording.proved"])
         assert (entry.on_id, entry.record["facts"]) == (str(house.recording.pk), {"objects": 3})
     assert proven(house).clean
+
+
+def test_what_could_not_be_cut_off_after_a_withdrawal_is_reported_until_no_reader_can_meet_it(cast: Any, tmp_path: Path, settings: Any) -> None:
+    """The disk did not shorten the journal: a record of half a minute later is still in it. Finishing leaves it out, and then it is gone."""
+    settings.CLEAC = settings.CLEAC.model_copy(update={"data": tmp_path})
+    sitting = made(cast)
+    sitting.answer("gail", "record-voice")
+    house = Stored(sitting, sitting.start())
+    with stored.acting(cast):
+        epoch, artefact = sitting.open_epoch(house.recording, "gail", "mic")
+        with storage.store().create(artefact.object_name) as file:
+            writer = journal.Writer(file, b"k" * 32, queries.claim(epoch=epoch))
+            for start_us in (0, 30_000_000):
+                items = [journal.Item(start_us + step * 20_000, b"P", stored.rtp(start_us // 20_000 + step)) for step in range(2)]
+                writer.append(start_us, 20_000, items)
+    sitting.answer("gail", "record-voice", granted=False)
+    with stored.acting(cast):
+        until = queries.permitted_until_us(epoch)
+        kept = services.kept(artefact=artefact, kept_until_us=until)
+        facts = {"cut": "withdrawn", "complete": False, "size": kept.size, "stored_ms": kept.stored_ms, "kept_until_us": until}
+        services.close_epoch(epoch=epoch, **facts, by=stored.JOB, at=timezone.now())
+        services.stop(recording=house.recording, by=stored.JOB, at=timezone.now())
+
+    found = proven(house)
+    assert [(one.code, one.seconds) for one in found.findings] == [("uncovered", 0.02)]
+    assert found.orphan_us == 20_000
+
+    with stored.acting(cast):
+        finishing.advance(recording=house.recording, by=stored.JOB, at=timezone.now())
+        finishing.finish(
+            tenant=sitting.cast.acme, recording_id=house.recording.pk, participant_id=sitting.who["gail"].pk, by=stored.JOB, at=timezone.now()
+        )
+    found = proven(house, deep=True)
+    assert found.clean
+    assert 0 < found.stored_us <= 20_000
 
 
 def test_a_decision_row_that_was_removed_by_hand_leaves_its_seconds_without_a_grant(house: Stored) -> None:
@@ -122,6 +157,20 @@ def test_an_object_that_was_copied_is_an_orphan_with_all_its_seconds(house: Stor
 @pytest.mark.parametrize("name", ["copy.bak", "README", "x" * 32])
 def test_a_file_that_has_no_name_of_ours_is_an_orphan_too(house: Stored, name: str) -> None:
     shutil.copy(path_of(house.files["gail", "mic"]), path_of(house.files["gail", "mic"]).with_name(name))
+
+    assert proven(house).orphan_objects == 1
+
+
+def test_a_journal_that_was_copied_beside_itself_is_an_orphan(house: Stored) -> None:
+    name, spool = storage.new_name(), Path(settings.CLEAC.data) / "spool"
+    kept = path_of(house.files["gail", "mic"])
+    with scope.entered(house.cast.acme):
+        Artefact.objects.filter(pk=house.files["gail", "mic"].pk).update(kind=Artefact.Kind.JOURNAL, object_name=name)
+    spool.mkdir(exist_ok=True)
+    shutil.move(kept, spool / f"{name}.journal")
+    assert proven(house).orphan_objects == 0
+
+    shutil.copy(spool / f"{name}.journal", spool / name)
 
     assert proven(house).orphan_objects == 1
 
@@ -320,24 +369,31 @@ def test_a_proof_of_globex_says_nothing_of_acme(house: Stored) -> None:
 
 def told(*words: str) -> tuple[int, str]:
     """What the command says, and its exit code."""
-    out = StringIO()
+    code, text, _findings = told_apart(*words)
+    return code, text
+
+
+def told_apart(*words: str) -> tuple[int, str, str]:
+    """Its exit code, what it prints, and what it says on the error stream."""
+    out, err = StringIO(), StringIO()
     with pytest.raises((SystemExit, CommandError)) as ended:
-        call_command("prove", *words, stdout=out)
-    return int(getattr(ended.value, "returncode", getattr(ended.value, "code", 0))), out.getvalue()
+        call_command("prove", *words, stdout=out, stderr=err)
+    return int(getattr(ended.value, "returncode", getattr(ended.value, "code", 0))), out.getvalue(), err.getvalue()
 
 
 def test_the_command_prints_its_five_keys_and_says_by_its_exit_code_whether_all_are_clean(house: Stored) -> None:
     code, text = told("--json", "--tenant", "acme")
     clean = json.loads(text)
     assert code == 0
-    assert list(clean) == ["stored_seconds", "orphan_seconds", "orphan_objects", "undeclared_fields", "log_ok", "findings"]
+    assert list(clean) == ["stored_seconds", "orphan_seconds", "orphan_objects", "undeclared_fields", "log_ok"]
     assert clean["stored_seconds"] > 0
 
     (Path(settings.CLEAC.data) / "objects" / "stranger").write_bytes(b"")
-    code, text = told("--json")
-    assert (code, json.loads(text)["orphan_objects"]) == (1, 1)
+    code, text, findings = told_apart("--json")
+    assert (code, json.loads(text)["orphan_objects"], list(json.loads(text))) == (1, 1, list(clean))
+    assert findings == "orphan object=objects/stranger\n"
     code, text = told()
-    assert (code, text.splitlines()[-1]) == (1, "NOT CLEAN")
+    assert (code, text.splitlines()[-2:]) == (1, ["  orphan object=objects/stranger", "NOT CLEAN"])
     assert told("--tenant", "nobody")[0] == 2
 
 

@@ -1,26 +1,22 @@
-"""Requests about one's own data, from the personal link to what is left: copies that open offline, and erasures that keep nothing back."""
+"""Requests about one's own data: erasures that keep nothing back, and who may see which request."""
 
 from __future__ import annotations
 
-import io
-import json
-import zipfile
 from collections.abc import Callable
 from datetime import timedelta
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import av
 import pytest
-from asgiref.sync import async_to_sync
 from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
-from compliance import log, queries, tasks
-from compliance.dsr import desk, package
+from compliance import log, tasks
+from compliance.dsr import desk
 from compliance.models import Hold, Request
+from compliance.registry import holdings
+from compliance.views.requests import KINDS
 from recordings import forgetting, vault
 from recordings import queries as recordings
 from recordings.models import Artefact, Epoch
@@ -28,142 +24,23 @@ from tenants import jobs, scope
 from tenants.models import Person
 from tenants.permissions import Actor
 from tests import make
-from tests.recordings import stored
 from tests.recordings.conftest import Sitting
 from tests.recordings.conftest import made as sat
-from tests.recordings.stored import Stored, acting, guest, promised
+from tests.recordings.stored import Stored, guest
+
+from .asking import JSON, MINE, kinds, only, ready, recorded, worked
 
 pytestmark = pytest.mark.django_db(databases=["default", "keys"])
-MINE = "/my/requests/"
-JSON = "application/json"
 
 
 @pytest.fixture
 def house(cast: Any, tmp_path: Path, settings: Any) -> Stored:
-    """Gail's voice and camera and Gus' voice, recorded and finished; Hana has looked at nothing."""
-    settings.CLEAC = settings.CLEAC.model_copy(update={"data": tmp_path})
-    return stored.finished(sat(cast), ("gail", "mic"), ("gail", "cam"), ("gus", "mic"))
+    return recorded(cast, tmp_path, settings)
 
 
 @pytest.fixture
 def gail(house: Stored) -> Client:
     return guest(house.sitting, "gail")
-
-
-def worked(house: Stored, *, later: timedelta = timedelta()) -> list[Request]:
-    """What the task does with every request of Acme whose time has come by then."""
-    at = timezone.now() + later
-    with acting(house.cast):
-        return [desk.carry_out(request=queries.request_for(one), by=Actor.job("requests"), at=at) for one in queries.due_work(at)]
-
-
-def only(house: Stored) -> Request:
-    with scope.entered(house.cast.acme):
-        found: Request = Request.objects.get()
-        return found
-
-
-def kinds(house: Stored) -> list[str]:
-    with scope.entered(house.cast.acme):
-        return [entry.kind for entry in log.about(house.cast.gail.pk)]
-
-
-def ready(house: Stored, gail: Client) -> Request:
-    assert gail.post(MINE).status_code == 303
-    worked(house)
-    return only(house)
-
-
-def downloaded(gail: Client, request: Request) -> tuple[Any, zipfile.ZipFile]:
-    answer = gail.post(f"{MINE}{request.pk}/download")
-    assert answer.status_code == 200
-
-    async def whole() -> bytes:
-        return b"".join([piece async for piece in answer.streaming_content])
-
-    return answer, zipfile.ZipFile(io.BytesIO(async_to_sync(whole)()))
-
-
-# A copy
-
-
-def test_who_asks_for_a_copy_is_told_the_deadline_and_asks_only_once(house: Stored, gail: Client) -> None:
-    assert [gail.post(MINE).status_code for _again in range(2)] == [303, 303]
-
-    request = only(house)
-    page = gail.get(MINE).content.decode()
-    assert (request.kind, request.state, request.channel, request.person_id) == ("access", "OPEN", "link", house.cast.gail.pk)
-    assert request.due_at > request.asked_at + timedelta(days=27)
-    assert f"{request.due_at.astimezone(timezone.get_default_timezone()):%b %Y}" in page
-    assert [row.arguments for row in promised(desk.TASK)] == [{"request_id": str(request.pk)}]
-    assert "request.opened" in kinds(house)
-
-
-def test_a_copy_is_a_zip_that_opens_offline_and_holds_the_own_part_and_nobody_elses(house: Stored, gail: Client) -> None:
-    answer, copy = downloaded(gail, ready(house, gail))
-
-    assert answer["Content-Type"] == "application/zip"
-    assert copy.testzip() is None
-    names = copy.namelist()
-    assert [name for name in names if not name.startswith("media/")] == [
-        *("index.html", "style.css", "data.json", "decisions.json", "looks.json"),
-        "checksums.txt",
-    ]
-    assert sorted(name.rpartition("-")[0].rpartition("-")[2] for name in names if name.startswith("media/")) == ["cam", "mic"]
-    sums = dict(reversed(line.split("  ")) for line in copy.read("checksums.txt").decode().splitlines())
-    assert sums == {name: sha256(copy.read(name)).hexdigest() for name in names if name != "checksums.txt"}
-    page = copy.read("index.html").decode()
-    assert all(name in page for name in names if name.startswith("media/"))
-    for name in ("index.html", "style.css"):
-        assert b"://" not in copy.read(name)
-        assert b"<script" not in copy.read(name)
-    assert {one["granted"] for one in json.loads(copy.read("decisions.json"))} == {True}
-    everything = copy.read("data.json").decode()
-    assert "Gail" in everything
-    assert "Gus" not in everything
-    assert list(Path(package.__file__).parent.glob("*.zip")) == []
-
-
-def test_the_sound_of_a_copy_can_be_played_by_any_player(house: Stored, gail: Client) -> None:
-    _answer, copy = downloaded(gail, ready(house, gail))
-    [name] = [name for name in copy.namelist() if name.endswith("mic-1.webm")]
-
-    with av.open(io.BytesIO(copy.read(name))) as film:
-        assert [stream.codec_context.name for stream in film.streams] == ["opus"]
-        assert sum(1 for packet in film.demux() if packet.size) >= 99
-
-
-def test_a_download_leaves_its_entries_and_is_over_after_seven_days(house: Stored, gail: Client) -> None:
-    request = ready(house, gail)
-    downloaded(gail, request)
-    assert {"request.ready", "package.downloaded", "content.opened"} <= set(kinds(house))
-
-    worked(house, later=timedelta(days=7, seconds=1))
-
-    assert only(house).state == "DONE"
-    late = gail.post(f"{MINE}{request.pk}/download")
-    assert late.status_code == 410
-    assert "The time to download this copy is over" in late.content.decode()
-
-
-def test_a_copy_that_is_not_ready_is_not_sent(house: Stored, gail: Client) -> None:
-    gail.post(MINE)
-
-    assert gail.post(f"{MINE}{only(house).pk}/download").status_code == 409
-
-
-def test_a_file_that_is_shredded_while_it_is_sent_ends_the_zip_without_its_list(house: Stored, gail: Client) -> None:
-    request = ready(house, gail)
-    with scope.entered(house.cast.acme):
-        made = package.collected(person=house.cast.gail, tenant=house.cast.acme, by=Actor.person(house.cast.gail), at=timezone.now())
-    pieces = package.stream(made)
-    first = next(pieces)
-    house.forget("gail")
-
-    with pytest.raises(Exception, match="restricted|not-found"):
-        list(pieces)
-    assert not zipfile.is_zipfile(io.BytesIO(first))
-    assert request.state == "READY"
 
 
 # Erasure
@@ -327,7 +204,7 @@ def test_a_program_opens_and_follows_a_request_of_its_own_tenant(house: Stored) 
     asked = {"person": str(house.cast.gail.pk), "kind": "erasure"}
 
     opened = Client().post("/api/v1/requests", asked, content_type=JSON, **acme)
-    worked(house)
+    worked(house, later=desk.TAKE_BACK)
 
     assert (opened.status_code, opened.json()["state"], opened.json()["channel"]) == (201, "OPEN", "api")
     one = f"/api/v1/requests/{opened.json()['id']}"
@@ -335,3 +212,7 @@ def test_a_program_opens_and_follows_a_request_of_its_own_tenant(house: Stored) 
     assert [found["id"] for found in Client().get("/api/v1/requests", **acme).json()["results"]] == [opened.json()["id"]]
     assert Client().get(one, **globex).status_code == 404
     assert Client().post("/api/v1/requests", asked, content_type=JSON, **globex).status_code == 404
+
+
+def test_every_kind_of_data_that_is_erased_has_a_name_that_people_understand() -> None:
+    assert {holding.model for holding in holdings() if holding.erase is not None} <= set(KINDS)

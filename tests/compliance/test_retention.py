@@ -13,8 +13,9 @@ from django.test import TestCase
 from django.utils import timezone
 
 from calls import services as meetings
-from calls.models import Invitation
+from calls.models import Call, Invitation, Meeting
 from compliance import clocks, log, proof, retention, tasks
+from compliance.dsr import desk
 from compliance.models import Hold, LogEntry
 from consent import services as consent
 from consent.catalogue import RECORD_VOICE, Wording
@@ -24,16 +25,19 @@ from recordings.models import Artefact, Epoch, Recording
 from tenants import scope
 from tenants.errors import Refused
 from tenants.keys import port
-from tenants.models import LinkSecret, SealedKey
+from tenants.models import LinkSecret, Person, SealedKey
 from tenants.permissions import Actor
 from tests.calls import scenes
 from tests.recordings import conftest, stored
 from tests.recordings.conftest import Sitting
 from tests.recordings.stored import JOB, Stored, acting
 
+from .timetable import expired
+
 pytestmark = pytest.mark.django_db(databases=["default", "keys"])
 EVERYTHING = [("gail", "mic"), ("gail", "cam"), ("gus", "cam")]
 DAY = timedelta(days=1)
+YEAR = 365 * DAY
 
 
 @pytest.fixture
@@ -321,3 +325,106 @@ def test_an_invitation_of_a_meeting_that_was_called_off_ends_with_it_and_a_hold_
         Hold.objects.filter(pk=hold.pk).update(lifted_at=timezone.now())
     gone = retention.run(tenant=cast.acme, by=JOB, at=later)
     assert ((kept.held, kept.invitations), (gone.held, gone.invitations)) == ((1, 0), (0, 1))
+
+
+def met_long_ago(cast: Any) -> tuple[Any, datetime]:
+    """Gail was in a meeting, Gus only invited to it; it is over. And the first moment from which nothing of it is needed any more."""
+    with acting(cast):
+        meeting = scenes.meeting(cast)
+        scenes.admitted(meeting, cast.hana)
+        scenes.admitted(meeting, cast.gail)
+        meetings.end(call=scenes.call_of(meeting), by=Actor.person(cast.hana), at=timezone.now())
+    return meeting, timezone.now() + YEAR + timedelta(seconds=1)
+
+
+def known(cast: Any, *names: str) -> dict[str, str]:
+    """What the rows of these people say of who they are."""
+    with acting(cast):
+        found = {name: Person.objects.get(pk=getattr(cast, name).pk) for name in names}
+    return {name: f"{one.name} {one.email}".strip() for name, one in found.items()}
+
+
+def test_a_guest_of_whom_nothing_is_left_is_forgotten_a_year_after_the_last_meeting_with_links_and_invitation(cast: Any) -> None:
+    meeting, over = met_long_ago(cast)
+    with acting(cast):
+        scenes.link(cast, scenes.meeting(cast, guests=()), cast.gus)
+    before = known(cast, "gail", "gus", "hana")
+
+    with acting(cast):
+        shortly = Call.objects.get(meeting=meeting).ended_at + YEAR - timedelta(milliseconds=1)
+        assert cast.gail.pk not in {unit.person.pk for unit in retention.due(shortly)}
+    early = expired(cast, cast.gus.created_at + YEAR - timedelta(seconds=1))
+    assert (early.people, known(cast, "gail", "gus", "hana")) == (0, before)
+    assert LinkSecret.objects.filter(person=cast.gail).exists()
+    dry = retention.run(tenant=cast.acme, by=JOB, at=over, dry=True)
+    report = expired(cast, over)
+
+    assert {name: dry.due[name] for name in ("invitation", "person")} == {"invitation": 1, "person": 2}
+    assert (report.invitations, report.people, report.failed) == (1, 2, 0)
+    assert known(cast, "gail", "gus", "hana") == before | {"gail": "", "gus": ""}
+    assert not LinkSecret.objects.filter(person__in=[cast.gail, cast.gus]).exists()
+    with acting(cast):
+        assert not Invitation.objects.filter(meeting=meeting).exists()
+        assert {one.on_id for one in log.of_kinds(["person.expired"])} == {str(cast.gail.pk), str(cast.gus.pk)}
+        assert log.verify(cast.acme) == []
+    again = expired(cast, over + YEAR)
+    assert (dict(again.due), again.people) == ({}, 0)
+
+
+@pytest.mark.parametrize("needed", ["invitation ahead", "hold", "request", "call"])
+def test_a_guest_whom_something_still_concerns_keeps_the_name_and_the_way_in(cast: Any, needed: str) -> None:
+    _meeting, over = met_long_ago(cast)
+    before = known(cast, "gail")
+    with acting(cast):
+        if needed == "invitation ahead":
+            ahead = scenes.meeting(cast, starts_at=over + DAY, guests=("gail",))
+        elif needed == "hold":
+            hold = Hold.objects.create(tenant=cast.acme, person_id=cast.gail.pk, reason="claim", placed_at=timezone.now())
+        elif needed == "request":
+            asked = {"person": cast.gail, "kind": "access", "channel": "link", "by": Actor.person(cast.gail)}
+            request = desk.open_request(**asked, at=over - DAY)
+        else:
+            scenes.admitted(scenes.meeting(cast, guests=("gail",)), cast.gail)
+
+    report = expired(cast, over)
+
+    assert (known(cast, "gail"), report.held) == (before, 2 if needed == "hold" else 0)
+    assert LinkSecret.objects.filter(person=cast.gail).exists() or needed == "invitation ahead"
+    with acting(cast):
+        if needed == "invitation ahead":
+            meetings.cancel(meeting=ahead, by=Actor.person(cast.hana), at=over)
+        elif needed == "hold":
+            Hold.objects.filter(pk=hold.pk).update(lifted_at=timezone.now())
+        elif needed == "request":
+            desk.carry_out(request=request, by=JOB, at=over)
+            desk.carry_out(request=request, by=JOB, at=over + timedelta(days=7))
+        else:
+            meetings.end(call=scenes.call_of(Meeting.objects.get(state="OPEN")), by=Actor.person(cast.hana), at=over)
+    later = over + YEAR + timedelta(seconds=1)
+    assert (expired(cast, later).people >= 1, known(cast, "gail")) == (True, {"gail": ""})
+
+
+def test_a_guest_of_whom_a_recording_is_left_keeps_the_name_until_it_is_purged(made: Stored) -> None:
+    """The media outlived the year, because a hold stood on the person."""
+    later = timezone.now() + YEAR + 40 * DAY
+    with acting(made.cast):
+        meetings.end(call=scenes.call_of(made.sitting.meeting), by=Actor.person(made.cast.hana), at=timezone.now())
+    hold = held(made, "gail")
+    first = run(made, later)
+    assert (known(made.cast, "gail", "gus")["gail"] != "", set(made.objects()), first.held) == (True, {("gail", "mic"), ("gail", "cam")}, 1)
+    lift(made, hold)
+    report = run(made, later)
+    told = known(made.cast, "gail", "gus")
+    assert (report.objects, told["gail"] != "", told["gus"]) == (2, True, "")
+    run(made, later)
+    assert known(made.cast, "gail") == {"gail": ""}
+
+
+def test_a_tenant_may_keep_guests_for_less(cast: Any) -> None:
+    _meeting, over = met_long_ago(cast)
+    with acting(cast):
+        retention.shorten(kind="account", days=90, in_force_from=over - YEAR + DAY, by=JOB, at=timezone.now())
+
+    assert expired(cast, over - YEAR + 90 * DAY - timedelta(minutes=1)).people == 0
+    assert expired(cast, over - YEAR + 90 * DAY).people >= 1
+    assert known(cast, "gail") == {"gail": ""}

@@ -43,7 +43,7 @@ def test_it_tells_what_is_due_by_purpose_and_what_went(house: Stored) -> None:
 
     (acme,) = json.loads(told)["tenants"]
     assert (code, acme["tenant"], acme["due"]) == (0, "acme", {"record-camera": 1, "record-voice": 1})
-    assert acme["purged"] == {"objects": 2, "invitations": 0, "recordings": 1}
+    assert acme["purged"] == {"objects": 2, "invitations": 0, "meetings": 0, "people": 0, "recordings": 1, "evidence": 0, "closed": 0}
     assert house.objects() == {}
 
 

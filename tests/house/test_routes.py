@@ -38,6 +38,10 @@ def test_only_the_listed_pages_are_public() -> None:
         "demo_sign_in",
         "link",
         "link_open",
+        "invited",
+        "invited_link",
+        "invited_open",
+        "receipt",
         "api_schema",
     }
 

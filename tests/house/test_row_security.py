@@ -19,6 +19,7 @@ OUTSIDE = {
     "tenants_apikey": "a key's secret names its tenant",
     "tenants_linksecret": "a link's secret names its tenant",
     "tenants_guestsession": "a cookie names its tenant",
+    "tenants_signinfailures": "counts before anybody is known; keyed hashes and numbers only",
     "tenants_outboxrow": "the sweep finds what is due for all; ids and times only",
     "calls_placement": "a worker finds its calls; ids and times only",
     "calls_worker": "belongs to the installation",
@@ -27,7 +28,6 @@ LIBRARIES = {
     *("django_content_type", "django_migrations", "django_session", "django_site"),
     *("auth_group", "auth_group_permissions", "auth_permission"),
     *("account_emailaddress", "account_emailconfirmation"),
-    *("axes_accessattempt", "axes_accessattemptexpiration", "axes_accessfailurelog", "axes_accesslog"),
 }
 # Asked for by id, for a tenant that was decided on the other side; no scope is opened on that connection, which could name one to it.
 KEYS = {"tenants_tenantkey", "tenants_sealedkey", "django_migrations"}

@@ -4,6 +4,27 @@ from __future__ import annotations
 
 import pytest
 
+from calls.media import forms
+from calls.media.native import build
+
+# Everything that moves packets is tested with both forms of the path.
+BOTH = ("test_attacks", "test_call", "test_fence", "test_floods", "test_forward", "test_tap_losses")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if metafunc.module.__name__.rpartition(".")[2] in BOTH:
+        metafunc.parametrize("form", ["python", "native"], indirect=True)
+
+
+@pytest.fixture(autouse=True)
+def form(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The form of the packet path that this test runs with."""
+    name: str = getattr(request, "param", forms.default)
+    if name == "native":
+        assert build.ensure() == ""
+    monkeypatch.setattr(forms, "default", name)
+    return name
+
 
 @pytest.fixture(autouse=True)
 def fresh_limits() -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from ctypes import CFUNCTYPE, c_int, c_uint32, c_void_p, cast
 from dataclasses import dataclass, field
 from typing import Any
 
-from calls.media import sdp
+from calls.media import forms, sdp
 from calls.media.forward import PythonPath
-from calls.media.path import Address, Copy, Event, Layer, Shape
+from calls.media.forward.allowance import WITHOUT_LIMIT, Rates
+from calls.media.native.path import NativePath
+from calls.media.path import Address, Copy, Event, Layer, Masters, Shape
 from calls.media.sink import Packet
 
 from .wires import Clock
@@ -18,8 +21,22 @@ IDS = {sdp.MID: 5, sdp.ABS_SEND_TIME: 6, sdp.ORIENTATION: 7, sdp.AUDIO_LEVEL: 8,
 PUBLISHER, VIDEO, REPAIRS, AUDIO = 1, 100, 101, 111
 
 
+_PASS = CFUNCTYPE(c_int, c_void_p, c_void_p, c_void_p)(lambda session, packet, length: 0)
+_FORGET = CFUNCTYPE(c_int, c_void_p, c_uint32)(lambda session, ssrc: 0)
+UNSEALED = (c_void_p * 5)(*(cast(function, c_void_p) for function in (_PASS, _PASS, _PASS, _PASS, _FORGET)))
+
+
+def plain_path(counters: Counter[str], send: Callable[[bytes, Address], bool], clock: Callable[[], float], form: str, rates: Rates) -> Any:
+    """A path of the form under test that seals nothing."""
+    if forms.chosen(form) == "native":
+        return NativePath(counters, send, clock, rates=rates, functions=UNSEALED)
+    return PythonPath(counters, send, clock, rates=rates)
+
+
 class Unsealed:
     """Stands where an SRTP session would, for paths whose seals are not what is tested."""
+
+    _srtp = (0,)
 
     def protect(self, clear: bytes) -> bytes:
         return clear
@@ -39,6 +56,7 @@ class PlainEnd:
     address: Address | None = None
     events: list[Event] = field(default_factory=list)
     sessions: tuple[Any, Any] = field(default_factory=lambda: (Unsealed(), Unsealed()))
+    masters: Masters = (None, None)
 
     @property
     def on_event(self) -> Callable[[Event], None]:
@@ -67,13 +85,13 @@ def rtp(
 class PlainPath:
     """A path with one publisher and as many listeners as are asked for. `sent[n]` is what listener n got, RTP and RTCP apart."""
 
-    def __init__(self) -> None:
+    def __init__(self, form: str = "", rates: Rates | None = None) -> None:
         self.counters: Counter[str] = Counter()
         self.clock = Clock()
         self.sent: dict[int, list[bytes]] = {}
         self.told: dict[int, list[bytes]] = {}
         self.shut: set[int] = set()
-        self.path = PythonPath(self.counters, self._send, self.clock)
+        self.path = plain_path(self.counters, self._send, self.clock, form, rates or WITHOUT_LIMIT)  # time stands still here
         self.publisher = self.end(PUBLISHER)
         self.listeners: list[PlainEnd] = []
 

@@ -19,6 +19,8 @@ from .peers import PATIENCE, Connection, Weather
 from .test_peer import Pair, rtp
 from .wires import check
 
+STUN = b"\x00\x01\x00\x00\x21\x12\xa4\x42" + bytes(12)
+
 
 class Framed(asyncio.Protocol):
     """A TCP connection in the place of a client's UDP transport."""
@@ -159,8 +161,11 @@ async def raw(edge: Edge) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
 
 @pytest.mark.parametrize(
     "sent",
-    [b"\x00\x00", b"\xff\xff", b"\x00\x04\x00\x01\x00\x00", b"GET / HTTP/1.1\r\n", b"\x00\x20\x16" + bytes(31), b"\x00\x20\x80" + bytes(31)],
-    ids=["empty", "huge", "tiny", "http", "dtls", "rtp"],
+    [
+        *(b"\x00\x00", b"\xff\xff", b"\x00\x04\x00\x01\x00\x00", b"GET / HTTP/1.1\r\n"),
+        *(b"\x00\x20\x16" + bytes(31), b"\x00\x20\x80" + bytes(31), b"\x00\x13\x00\x01" + bytes(17)),
+    ],
+    ids=["empty", "huge", "tiny", "http", "dtls", "rtp", "shorter than any check"],
 )
 async def test_what_cannot_be_a_check_ends_a_connection_that_proved_nothing(opened: Opened, sent: bytes) -> None:
     edge = await opened()
@@ -208,6 +213,55 @@ async def test_connections_are_limited_for_each_source_and_the_newest_that_waits
         writer.close()
 
 
+async def test_a_stranger_who_floods_a_connection_with_checks_has_a_few_of_them_read_and_nobody_waits_for_the_rest(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "STRANGERS_PACE", (0.001, 100.0))
+    edge = await opened()
+    _, writer = await raw(edge)
+    flood = (b"\x00\x14" + STUN) * 3000
+
+    writer.write(flood)
+    pair = await over_tcp(edge)
+
+    in_two_reads = 2 * streams.STRANGERS_BYTES // (2 + len(STUN))
+    assert 0 < edge.counters["stun-unknown"] + edge.counters["stun-budget"] <= in_two_reads
+    assert edge.counters["tcp-paused"] == 1
+    writer.close()
+    await pair.close()
+
+
+async def test_a_participant_who_sends_faster_than_anybody_need_waits_and_loses_nothing(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "PACE", (2000.0, 50.0))
+    edge = await opened()
+    pair = await over_tcp(edge)
+
+    for number in range(1, 301):
+        pair.client.send(rtp(5, number))
+    await until(lambda: len(pair.rtp) == 300)
+
+    assert pair.rtp == [rtp(5, number) for number in range(1, 301)]
+    assert edge.counters["tcp-paused"] > 0
+    await pair.close()
+
+
+async def test_a_source_that_opens_one_connection_after_the_other_is_turned_away(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "OPENED_RATE", 0.001)
+    monkeypatch.setattr(streams, "OPENED_BURST", 3.0)
+    edge = await opened()
+
+    for _ in range(3):
+        _, writer = await raw(edge)
+        await until(lambda: len(edge.streams))
+        writer.close()
+        await until(lambda: not len(edge.streams))
+    _, writer = await raw(edge)
+    await until(lambda: edge.counters["tcp-turned-away"])
+
+    assert len(edge.streams) == 0
+    writer.close()
+
+
 async def test_a_slow_reader_loses_packets_and_memory_stays_bounded(opened: Opened) -> None:
     edge = await opened()
     pair = await over_tcp(edge)
@@ -224,7 +278,7 @@ async def test_a_slow_reader_loses_packets_and_memory_stays_bounded(opened: Open
 
     assert taken > 50
     assert edge.counters["send-full"] == 1
-    assert stream.transport.get_write_buffer_size() <= streams.UNSENT_BYTES
+    assert 0 < stream.unsent <= streams.UNSENT_BYTES
     pair.client.transport.transport.abort()
     await until(lambda: not len(edge.streams))
     await pair.close()
@@ -237,6 +291,23 @@ async def test_with_tcp_off_no_port_is_open_and_no_candidate_named(opened: Opene
         await raw(edge)
 
     assert [line for line in edge.listening.lines() if " tcp " in line] == []
+
+
+async def test_the_port_of_a_worker_that_went_is_its_heirs_at_once_although_its_connections_linger(opened: Opened) -> None:
+    """A side that closes first keeps its end of the connection for a minute (RFC 9293 section 3.6.1)."""
+    before = await opened()
+    reader, writer = await asyncio.open_connection("127.0.0.1", before.port)
+    await until(lambda: len(before.streams))
+    await before.close()
+    async with asyncio.timeout(PATIENCE):
+        assert await reader.read() == b""
+    writer.close()
+    await writer.wait_closed()
+
+    heir = await Edge.bind("127.0.0.1", before.port)
+
+    assert heir.port == before.port
+    await heir.close()
 
 
 async def test_a_client_with_a_new_socket_goes_on_and_a_forged_check_moves_nobody(opened: Opened) -> None:

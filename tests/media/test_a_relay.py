@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import socket
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -17,41 +15,16 @@ from aioice.turn import create_turn_endpoint
 
 from calls.media import turn
 from calls.media.edge import Edge
-from cleac_site import backends
 
 from .peers import PATIENCE, Connection, Weather
 from .test_peer import Pair, rtp
-
-SECRET = "shared-with-coturn"
-HOST = "127.0.0.1"
-
-
-def free_port() -> int:
-    with socket.socket() as opened:
-        opened.bind((HOST, 0))
-        return int(opened.getsockname()[1])
+from .turnserver import HOST, SECRET, turn_server
 
 
 @pytest_asyncio.fixture
 async def coturn(tmp_path: Path) -> AsyncIterator[int]:
-    """The port of a TURN server that takes what `turn.credentials` makes."""
-    port = free_port()
-    options = ["-n", "--use-auth-secret", f"--static-auth-secret={SECRET}", "--realm=test", f"--listening-ip={HOST}", f"--relay-ip={HOST}"]
-    options += [f"--listening-port={port}", "--allow-loopback-peers", "--no-tls", "--no-dtls", "--no-cli", "--log-file=stdout"]
-    options += [f"--pidfile={tmp_path / 'pid'}", f"--userdb={tmp_path / 'users'}"]
-    quiet = asyncio.subprocess.DEVNULL
-    server = await asyncio.create_subprocess_exec(backends.turnserver().address, *options, stdout=quiet, stderr=quiet, cwd=tmp_path)
-    async with asyncio.timeout(PATIENCE):
-        while True:
-            with contextlib.suppress(OSError):
-                _, writer = await asyncio.open_connection(HOST, port)
-                writer.close()
-                break
-            assert server.returncode is None
-            await asyncio.sleep(0.05)
-    yield port
-    server.terminate()
-    await server.wait()
+    async with turn_server(tmp_path) as port:
+        yield port
 
 
 class Relayed(asyncio.DatagramProtocol):

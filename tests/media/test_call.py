@@ -251,7 +251,7 @@ async def test_a_source_without_a_declared_ssrc_is_found_by_its_mid_once(stage: 
     await stage.flowing(gail, "cam", hana, serial=serial)
 
     assert max(hana.serials("gail", "cam")) < serial + 1000
-    assert stage.edge.counters["ssrc-undeclared"] >= 5
+    await hana.until(lambda: stage.edge.counters["ssrc-undeclared"] >= 5)
 
 
 async def test_the_publishers_clocks_and_name_reach_the_listener(stage: Stage) -> None:
@@ -387,6 +387,18 @@ async def test_a_malformed_list_of_tiles_is_refused_and_changes_nothing(stage: S
         hana.member.show({"tiles": tiles})
 
     assert hana.member.shown == {("gail", "cam"): 90}
+
+
+async def test_whom_a_page_pins_is_kept_as_it_said_it_last_and_no_other_word_for_it_is_taken(stage: Stage) -> None:
+    hana = stage.join("hana")
+    hana.member.show({"tiles": [], "pinned": "gail"})
+
+    with pytest.raises(Refused, match="malformed"):
+        hana.member.show({"tiles": [tile("gail", "cam", 90)], "pinned": ["gus"]})
+
+    assert (hana.member.shown, hana.member.pinned) == ({}, "gail")
+    hana.member.show({"tiles": [], "pinned": None})
+    assert hana.member.pinned is None
 
 
 async def test_a_tap_is_cut_in_the_same_turn_of_the_loop(stage: Stage) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import struct
 
@@ -11,8 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from calls.media import edge as edges
-from calls.media.edge import Edge, username_of
+from calls.media.checks import username_of
+from calls.media.edge import Edge
 
+from .peers import PATIENCE
 from .wires import CLIENT, CLIENT_ICE, ELSEWHERE, STRANGER, Clock, FakeSocket, check, dry_edge, dry_link, prove, reply_to
 
 HELLO = bytes([22, 254, 253]) + bytes(60)
@@ -135,8 +138,26 @@ async def test_a_nominating_check_from_another_address_moves_the_link(wire: tupl
     assert link.address == CLIENT
 
     edge.datagram_received(check(link), ELSEWHERE)
+    edge.datagram_received(reply_to(socket.to(ELSEWHERE)[-1]), ELSEWHERE)
     assert link.address == ELSEWHERE
     assert edge.counters["moved"] == 1
+
+
+async def test_a_check_that_somebody_overheard_moves_no_media_back_to_where_the_client_was(wire: tuple[Edge, FakeSocket]) -> None:
+    """Whoever sits where the client was, and sends what was sent from there again, cannot answer what is asked."""
+    edge, socket = wire
+    link, _ = dry_link(edge)
+    overheard = check(link)
+    edge.datagram_received(overheard, CLIENT)
+    edge.datagram_received(reply_to(socket.to(CLIENT)[-1]), CLIENT)
+    answer = reply_to(socket.to(CLIENT)[0])
+    prove(edge, socket, link, ELSEWHERE)
+
+    for _ in range(5):
+        edge.datagram_received(overheard, CLIENT)
+        edge.datagram_received(answer, CLIENT)
+
+    assert link.address == ELSEWHERE
 
 
 async def test_a_participant_cannot_aim_media_at_somebody_who_does_not_answer(wire: tuple[Edge, FakeSocket]) -> None:
@@ -242,17 +263,20 @@ def test_budgets_of_many_sources_take_bounded_memory() -> None:
     assert len(budgets._buckets) == 100
 
 
-async def test_a_link_without_a_valid_check_for_thirty_seconds_is_closed_and_told(wire: tuple[Edge, FakeSocket], clock: Clock) -> None:
+async def test_a_link_whose_address_has_not_answered_for_thirty_seconds_is_closed_and_told(wire: tuple[Edge, FakeSocket], clock: Clock) -> None:
     edge, socket = wire
     link, states = dry_link(edge)
     prove(edge, socket, link, CLIENT)
-    clock.now += 29
-    edge.datagram_received(check(link), CLIENT)
-    clock.now += 29
-    edge.datagram_received(check(link, pwd="guess"), CLIENT)
-    edge.sweep()
-    assert (link.closed, states) == (False, [])
+    for _ in range(10):
+        clock.now += edges.ASKED_EVERY
+        edge.sweep()
+        edge.datagram_received(reply_to(socket.to(CLIENT)[-1]), CLIENT)
+    assert (link.closed, link.address, states) == (False, CLIENT, [])
 
+    clock.now += 29
+    edge.sweep()
+    edge.datagram_received(reply_to(socket.to(CLIENT)[-1], pwd="guess"), CLIENT)
+    assert not link.closed
     clock.now += 1
     edge.sweep()
 
@@ -261,6 +285,68 @@ async def test_a_link_without_a_valid_check_for_thirty_seconds_is_closed_and_tol
     edge.datagram_received(HELLO, CLIENT)
     assert edge.counters["stranger"] == 1
     await link.wait_closed()
+
+
+async def test_checks_that_are_sent_again_by_somebody_else_keep_nobodys_consent_fresh(wire: tuple[Edge, FakeSocket], clock: Clock) -> None:
+    edge, socket = wire
+    link, _ = dry_link(edge)
+    prove(edge, socket, link, CLIENT)
+    overheard = check(link)
+
+    for _ in range(int(edges.CONSENT_SECONDS)):
+        clock.now += 1
+        edge.datagram_received(overheard, CLIENT)
+        edge.sweep()
+
+    assert link.closed
+    await link.wait_closed()
+
+
+async def test_an_address_in_use_is_asked_every_few_seconds_and_more_often_while_it_does_not_answer(
+    wire: tuple[Edge, FakeSocket], clock: Clock
+) -> None:
+    edge, socket = wire
+    link, _ = dry_link(edge)
+    prove(edge, socket, link, CLIENT)
+    socket.sent.clear()
+
+    for _ in range(12):
+        clock.now += 1
+        edge.sweep()
+
+    assert len(socket.to(CLIENT)) == 4, "after 5, 7, 9 and 11 seconds"
+    assert {username_of(asked) for asked in socket.to(CLIENT)} == {f"{CLIENT_ICE[0]}:{link.ufrag}"}
+
+
+async def test_a_flood_under_a_forged_address_does_not_keep_that_address_from_answering(wire: tuple[Edge, FakeSocket], clock: Clock) -> None:
+    edge, socket = wire
+    link, _ = dry_link(edge)
+    prove(edge, socket, link, CLIENT)
+    clock.now += edges.ASKED_EVERY
+    edge.sweep()
+    answer = reply_to(socket.to(CLIENT)[-1])
+
+    for _ in range(int(edges.KNOWN_BURST) + 100):
+        edge.datagram_received(check(link, pwd="guess"), CLIENT)
+    edge.datagram_received(answer, CLIENT)
+
+    assert edge.counters["stun-budget"] == 100
+    assert link.answered_at == clock.now
+
+
+async def test_whoever_is_asked_has_one_answer_looked_at_and_no_flood_of_them(wire: tuple[Edge, FakeSocket], clock: Clock) -> None:
+    edge, socket = wire
+    link, _ = dry_link(edge)
+    prove(edge, socket, link, CLIENT)
+    clock.now += edges.ASKED_EVERY
+    edge.sweep()
+    wrong = reply_to(socket.to(CLIENT)[-1], pwd="guess")
+
+    for _ in range(1000):
+        edge.datagram_received(wrong, CLIENT)
+
+    assert edge.counters["stun-forged"] == 1
+    assert edge.counters["stun-budget"] == 1000 - 1 - edges.KNOWN_BURST
 
 
 async def test_after_an_ice_restart_the_old_credentials_hold_until_the_new_are_used(wire: tuple[Edge, FakeSocket]) -> None:
@@ -301,8 +387,42 @@ async def test_a_link_remembers_a_bounded_number_of_addresses(wire: tuple[Edge, 
     await link.wait_closed()
 
 
+async def test_of_a_link_that_is_closed_no_budget_is_kept_and_its_addresses_are_strangers(wire: tuple[Edge, FakeSocket]) -> None:
+    edge, socket = wire
+    link, _ = dry_link(edge)
+    prove(edge, socket, link, CLIENT)
+    edge.datagram_received(check(link), CLIENT)
+    edge.datagram_received(check(link), ELSEWHERE)
+    edge.datagram_received(check(link, pwd="guess"), STRANGER)
+    of_strangers = {address[0] for address in (CLIENT, ELSEWHERE, STRANGER)}
+    assert (set(edge._budgets._buckets), len(edge._named)) == ({*of_strangers, CLIENT}, 1)
+
+    link.close()
+
+    assert (set(edge._budgets._buckets), len(edge._named)) == (of_strangers, 0)
+    await link.wait_closed()
+
+
 async def test_a_full_socket_refuses_packets_instead_of_queueing_them(wire: tuple[Edge, FakeSocket]) -> None:
     edge, socket = wire
     socket.full = True
     assert not edge.send(b"x", CLIENT)
     assert edge.counters["send-full"] == 1
+
+
+async def test_one_fault_in_a_turn_of_the_clock_is_not_the_last_turn(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    edge = await Edge.bind()
+    turns: list[int] = []
+
+    def poll(now: int) -> None:
+        turns.append(now)
+        if len(turns) == 1:
+            raise OSError
+
+    monkeypatch.setattr(edge.path, "poll", poll)
+    async with asyncio.timeout(PATIENCE):
+        while len(turns) < 3:
+            await asyncio.sleep(0.01)
+
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    await edge.close()

@@ -76,6 +76,25 @@ def test_much_random_loss_costs_a_layer_but_not_the_picture_and_passes() -> None
     assert trip.sent_rates[-1] == 1_500_000
 
 
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("loss", [0.12, 0.15, 0.2])
+def test_random_loss_that_lasts_does_not_take_more_and_more(loss: float, seed: int) -> None:
+    trip = Trip(Link(5_000_000, loss=loss, seed=seed), a_layer)
+
+    trip.run(180)
+
+    assert min(trip.sent_rates) == 500_000
+    assert trip.least(170) > 5 * FLOOR
+
+
+def test_heavy_loss_takes_more_and_more() -> None:
+    trip = Trip(Link(5_000_000, loss=0.5), a_layer)
+
+    trip.run(60)
+
+    assert trip.estimate.rate < 2 * FLOOR
+
+
 def test_a_longer_way_is_no_queue() -> None:
     trip = Trip(Link(5_000_000), a_layer)
     trip.run(20)

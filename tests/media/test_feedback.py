@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from calls.media.feedback import CEILINGS, FLOOR, KEY_FRAME_GAP, LONGEST_JUMP, MOST_REPEATS, Bucket, Ceiling, KeyFrames, Reception
+from calls.media.budgets import Bucket
+from calls.media.feedback import CEILINGS, FLOOR, KEY_FRAME_GAP, LONGEST_JUMP, MOST_REPEATS, Ceiling, KeyFrames, Reception
 from calls.media.peer import RTCP_RTPFB_NACK, RtcpRrPacket, RtcpRtpfbPacket, parse_rtcp
 from calls.media.sink import Packet
 
@@ -40,6 +41,17 @@ def test_a_number_is_asked_for_a_bounded_number_of_times() -> None:
     reception.add(packet(1), 0.0)
     asked = [reception.add(packet(3), 0.0), *[reception.repeat(float(second)) for second in range(1, 40)]]
     assert [numbers for numbers in asked if numbers] == [[2]] * MOST_REPEATS
+
+
+def test_a_newer_gap_asks_for_its_own_numbers_and_not_again_for_those_whose_answer_may_be_under_way() -> None:
+    """Many are lost at a high rate over a long way: each is asked for every 100 ms, and not sent ten times before the first answer comes."""
+    reception = Reception(90000)
+    reception.add(packet(1), 0.0)
+    asked = [reception.add(packet(3 + 2 * gap), 0.01 * gap) for gap in range(25)]
+
+    of_the_first = [0.01 * gap for gap, numbers in enumerate(asked) if 2 in numbers]
+    assert len(of_the_first) == 3
+    assert all(2 + 2 * gap in numbers for gap, numbers in enumerate(asked))
 
 
 def test_a_jump_that_nothing_can_repair_is_not_asked_for() -> None:

@@ -11,7 +11,19 @@ from hypothesis import strategies as st
 
 from calls.media import sdp
 from calls.media.forward import HISTORY, Numbering
-from calls.media.peer import RTCP_RTPFB_NACK, RtcpByePacket, RtcpRtpfbPacket, RtcpSdesPacket, RtcpSenderInfo, RtcpSrPacket, parse_rtcp
+from calls.media.path import Estimated, Layer, Shape
+from calls.media.peer import (
+    RTCP_PSFB_APP,
+    RTCP_RTPFB_NACK,
+    RtcpByePacket,
+    RtcpPsfbPacket,
+    RtcpRtpfbPacket,
+    RtcpSdesPacket,
+    RtcpSenderInfo,
+    RtcpSrPacket,
+    pack_remb_fci,
+    parse_rtcp,
+)
 from calls.media.sink import Packet, starts_key_frame
 
 from .plain import AUDIO, IDS, VIDEO, PlainPath, rtp
@@ -252,6 +264,38 @@ def test_the_publishers_pair_of_clocks_goes_to_every_listener_unchanged_under_th
     assert (report.ssrc, report.sender_info.ntp_timestamp, report.sender_info.rtp_timestamp) == (7000, 0x1122334455667788, 4242)
     assert report.sender_info.packet_count == 1
     assert names.chunks[0].items == [(1, b"gail")]
+
+
+def test_a_publisher_that_reports_all_the_time_is_passed_on_ten_times_a_second_and_recorded_whole() -> None:
+    plain, tape = PlainPath(), Tape()
+    plain.open()
+    listeners = [plain.listen(), plain.listen()]
+    plain.path.tap(1, tape, 0)
+    plain.take(rtp(1, KEY))
+
+    for turn in range(100):  # in just under a second
+        plain.clock.now += 0.0099
+        plain.take(bytes(RtcpSrPacket(5, RtcpSenderInfo(turn, 1, 1, 1))))
+
+    for listener in listeners:
+        passed = [parse_rtcp(told)[0].sender_info.ntp_timestamp for told in plain.told[listener.number]]
+        assert passed == list(range(0, 100, 11)), "each at least 100 ms behind the one before"
+    assert len(tape.reports) == 100
+
+
+def test_control_packets_of_an_end_without_tracks_and_copies_are_dropped_unopened() -> None:
+    plain = PlainPath()
+    trial = plain.end(50)
+    said = bytes(RtcpPsfbPacket(RTCP_PSFB_APP, 1, 0, pack_remb_fci(1_000_000, [5])))
+
+    plain.hear(trial, said)
+    plain.path.poll(plain.now)
+    assert (plain.counters["rtcp-unasked"], trial.events) == (1, [])
+
+    plain.path.open(2, trial, Shape("audio", "m", AUDIO, None, IDS, (Layer("", 6),)))
+    plain.hear(trial, said)
+    plain.path.poll(plain.now)
+    assert (plain.counters["rtcp-unasked"], trial.events) == (1, [Estimated(1_000_000)])
 
 
 def test_a_new_listener_is_told_the_last_pair_of_clocks_with_its_first_packet() -> None:

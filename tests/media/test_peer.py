@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import inspect
 import random
+import weakref
 from collections.abc import AsyncIterator
 
 import pytest
@@ -12,11 +15,12 @@ import pytest_asyncio
 from aiortc import rtcdtlstransport
 from aiortc.rtcdtlstransport import RTCCertificate, RTCDtlsTransport
 from OpenSSL import SSL
+from pylibsrtp import Policy, Session
 
 from calls.media import forward
 from calls.media.edge import Edge
 from calls.media.path import Event, Layer, Shape
-from calls.media.peer import Certificate, Link, RtcpReceiverInfo, RtcpRrPacket
+from calls.media.peer import AEAD_PROFILES, Certificate, Link, RtcpReceiverInfo, RtcpRrPacket
 from calls.media.sink import Packet
 
 from .peers import PATIENCE, Connection, Weather
@@ -103,8 +107,47 @@ def test_the_private_names_of_aiortc_that_we_use_are_what_we_think() -> None:
     assert list(inspect.signature(RTCDtlsTransport._set_role).parameters) == ["self", "role"]
     assert list(inspect.signature(RTCCertificate._create_ssl_context).parameters) == ["self", "srtp_profiles"]
     assert "_create_ssl_context(" in inspect.getsource(RTCDtlsTransport.start)
+    assert source.count("await self._recv_next()") == 2
+    assert "self._ssl: Optional[SSL.Connection] = None" in source
     for name in ("_recv", "_send", "role"):
         assert f"transport.{name}" in source
+
+
+def handshake(server: SSL.Connection, client: SSL.Connection) -> None:
+    """Both sides in memory, until neither has more to say."""
+    server.set_accept_state()
+    client.set_connect_state()
+    while True:
+        said = 0
+        for one, other in ((client, server), (server, client)):
+            with contextlib.suppress(SSL.WantReadError):
+                one.do_handshake()
+            with contextlib.suppress(SSL.WantReadError):
+                while datagram := one.bio_read(4096):
+                    said += 1
+                    other.bio_write(datagram)
+        if not said:
+            return
+
+
+def test_connections_share_what_belongs_to_the_certificate_but_no_session_is_taken_up_again() -> None:
+    """A second connection that offers the first one's session gets one of its own: its secret is another."""
+    ours, theirs = Certificate.generateCertificate(), RTCCertificate.generateCertificate()
+    profiles = [rtcdtlstransport.SRTP_AEAD_AES_128_GCM]
+    contexts = [ours._create_ssl_context(profiles) for _ in range(2)]
+    client_context = theirs._create_ssl_context(profiles)
+    first, offered = (SSL.Connection(contexts[0]), SSL.Connection(client_context))
+    handshake(first, offered)
+    session = offered.get_session()
+    assert session is not None
+
+    second, again = SSL.Connection(contexts[1]), SSL.Connection(client_context)
+    again.set_session(session)
+    handshake(second, again)
+
+    assert contexts[0] is contexts[1]
+    assert second.master_key() == again.master_key()
+    assert second.master_key() != first.master_key()
 
 
 async def test_a_handshake_with_the_expected_certificate_gives_sealed_media_both_ways(pair: Pair) -> None:
@@ -183,6 +226,20 @@ async def test_a_spray_of_hellos_from_elsewhere_during_the_handshake_breaks_noth
     assert pair.edge.counters["dtls-overflow"] == 0
 
 
+async def test_the_keys_that_are_named_for_a_connection_are_those_its_client_seals_and_opens_with(pair: Pair) -> None:
+    assert pair.link.masters == (None, None)
+    await pair.connect()
+    receiving, sending = pair.link.masters
+    assert receiving is not None
+    assert sending is not None
+    profile = next(one for one in AEAD_PROFILES if one.key_length + one.salt_length == len(sending))
+    sealing = Session(Policy(sending, Policy.SSRC_ANY_OUTBOUND, 0, profile.libsrtp_profile))
+    opening = Session(Policy(receiving, Policy.SSRC_ANY_INBOUND, 0, profile.libsrtp_profile))
+
+    assert pair.client.dtls._rx_srtp.unprotect(sealing.protect(rtp(5))) == rtp(5)
+    assert opening.unprotect(pair.client.dtls._tx_srtp.protect(rtp(6))) == rtp(6)
+
+
 async def test_forged_and_replayed_packets_are_counted_and_the_link_lives(pair: Pair) -> None:
     await pair.connect()
     session = pair.client.dtls._tx_srtp
@@ -233,7 +290,9 @@ async def test_short_and_strange_datagrams_of_a_known_peer_are_counted(pair: Pai
 async def test_a_packet_that_grew_too_long_to_seal_is_counted(pair: Pair) -> None:
     await pair.connect()
     pair.edge.path.send_rtcp(pair.link, bytes([0x80, 200]) + bytes(1600))
-    assert pair.edge.counters["srtp-unsent"] == 1
+    async with asyncio.timeout(PATIENCE):
+        while pair.edge.counters["srtp-unsent"] != 1:
+            await asyncio.sleep(0.01)
 
 
 async def test_the_clients_goodbye_closes_the_link_and_is_told(pair: Pair) -> None:
@@ -242,6 +301,19 @@ async def test_the_clients_goodbye_closes_the_link_and_is_told(pair: Pair) -> No
     assert await pair.state("closed") == "closed"
     assert pair.link.closed
     assert pair.link not in pair.edge._links
+
+
+async def test_what_openssl_keeps_of_a_session_goes_with_its_link_and_waits_for_no_garbage_collection(pair: Pair) -> None:
+    await pair.connect()
+    session = weakref.ref(pair.link._dtls)
+    gc.disable()
+    try:
+        await pair.close()
+        async with asyncio.timeout(PATIENCE):
+            while session() is not None:
+                await asyncio.sleep(0.01)
+    finally:
+        gc.enable()
 
 
 async def test_no_ssrc_is_used_twice_on_one_link() -> None:

@@ -174,3 +174,23 @@ def test_no_mutation_of_an_offer_raises_anything_but_a_refusal_by_name() -> None
 def test_no_text_raises_anything_but_a_refusal(anything: str) -> None:
     for attempt in (anything, "v=0\r\n" + anything, GOOD + anything):
         assert refusal_of(attempt, {}) in NAMES
+
+
+LAYERS = ("a=rid:q send", "a=rid:h send", "a=rid:f send", "a=simulcast:send q;h;f", "a=ssrc:6 cname:x", "a=ssrc:7 cname:x")
+
+
+def test_layers_are_taken_by_their_rids_whatever_ssrcs_are_named_and_the_answer_receives_each() -> None:
+    offer = sdp.parse_offer(text(session("0"), section("0", extra=(*LAYERS, f"a=extmap:5 {sdp.RID}"))), {"0": "cam"})
+    answer = sdp.answer(offer, OURS, 1).split("\r\n")
+
+    assert (offer.sections[0].rids, offer.sections[0].ssrc) == (("q", "h", "f"), None)
+    assert [line for line in answer if line.startswith(("a=rid", "a=simulcast"))] == [
+        "a=rid:q recv",
+        "a=rid:h recv",
+        "a=rid:f recv",
+        "a=simulcast:recv q;h;f",
+    ]
+
+
+def test_layers_that_no_packet_can_name_are_refused() -> None:
+    assert code(text(session("0"), section("0", extra=LAYERS)), {"0": "cam"}) == "sdp-unsupported"

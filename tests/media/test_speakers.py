@@ -20,7 +20,7 @@ class Hall:
     def hear(self, seconds: float, silent: frozenset[str] = frozenset(), **loudness: float) -> None:
         for _ in range(round(seconds * 10)):
             self.now += 0.1
-            self.speakers.note(loudness, set(silent), self.now)
+            self.speakers.note({who: of for who, of in loudness.items() if who not in silent}, loudness, self.now)
             news = self.speakers.news(self.now)
             if news is not None:
                 self.told.append(news)
@@ -104,7 +104,7 @@ def test_who_spoke_last_stands_first_among_all() -> None:
 def test_only_people_with_an_open_microphone_are_ever_named_and_each_once(moments: list[dict[str, float]], silent: set[str]) -> None:
     speakers = Speakers()
     for step, loudness in enumerate(moments):
-        speakers.note(loudness, silent, step / 10)
+        speakers.note({who: of for who, of in loudness.items() if who not in silent}, loudness, step / 10)
         assert set(speakers.active) <= set(loudness) - silent
         assert sorted(speakers.recent) == sorted(loudness)
         assert len(set(speakers.active)) == len(speakers.active)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from recordings.journal import Item, clock_pair
 
@@ -13,6 +14,7 @@ PICTURE_US, SOUND_US = 33_333, 20_000
 SSRC = 0x5353_5243
 HERE = 10**9  # recording time far from every other number
 EVER = (0, 10**12)
+TEMPORAL = ((0, False), (2, True), (1, True), (2, False))  # the layers of four pictures in a row, and which need only the lowest
 
 
 def rtp(number: int, timestamp: int, payload: bytes, *, marker: bool = False, ssrc: int = SSRC) -> bytes:
@@ -21,8 +23,17 @@ def rtp(number: int, timestamp: int, payload: bytes, *, marker: bool = False, ss
     return bytes([0x80, second]) + (number & 0xFFFF).to_bytes(2) + (timestamp & 0xFFFFFFFF).to_bytes(4) + ssrc.to_bytes(4) + payload
 
 
-def descriptor(*, begins: bool, picture: int = 0, bits: int = 0, layer: int | None = None, temporal: bool = False, key_index: bool = False) -> bytes:
-    """A VP8 payload descriptor (RFC 7741 section 4.2) with just these optional parts."""
+def descriptor(
+    *,
+    begins: bool,
+    picture: int = 0,
+    bits: int = 0,
+    layer: int | None = None,
+    temporal: bool = False,
+    key_index: bool = False,
+    place: int = 0x41,
+) -> bytes:
+    """A VP8 payload descriptor (RFC 7741 section 4.2) with just these optional parts; `place` is its last octet: temporal layer, sync, key index."""
     flags = (0x80 if bits else 0) | (0x40 if layer is not None else 0) | (0x20 if temporal else 0) | (0x10 if key_index else 0)
     found = bytes([(0x80 if flags else 0) | (0x10 if begins else 0)])
     if flags:
@@ -31,7 +42,7 @@ def descriptor(*, begins: bool, picture: int = 0, bits: int = 0, layer: int | No
         found += bytes([picture & 0x7F]) if bits == 7 else (0x8000 | picture & 0x7FFF).to_bytes(2)
     if layer is not None:
         found += bytes([layer])
-    return found + (b"\x41" if temporal or key_index else b"")
+    return found + (bytes([place]) if temporal or key_index else b"")
 
 
 def picture(number: int, *, key: bool, size: int = 40) -> bytes:
@@ -51,7 +62,7 @@ class Sent:
 
 @dataclass
 class Camera:
-    """Packetises pictures as a browser does. `bits`: the width of the picture number, 0 for none."""
+    """Packetises pictures as a browser does. `bits`: the width of the picture number, 0 for none; `layers`: in three temporal layers."""
 
     number: int = 1000
     timestamp: int = 5000
@@ -59,13 +70,17 @@ class Camera:
     picture: int = 100
     payload: int = 1100
     frame: int = 0
+    layers: bool = False
 
     def send(self, data: bytes, at_us: int) -> list[Sent]:
         """The packets of one picture that was captured at `at_us`."""
         found = []
+        temporal, sync = TEMPORAL[self.frame % len(TEMPORAL)]
+        layered = {"layer": self.frame // len(TEMPORAL) & 0xFF, "temporal": True, "place": temporal << 6 | sync << 5}
+        said: dict[str, Any] = layered if self.layers else {}
         for start in range(0, len(data), self.payload):
             part, last = data[start : start + self.payload], start + self.payload >= len(data)
-            head = descriptor(begins=start == 0, picture=self.picture, bits=self.bits)
+            head = descriptor(begins=start == 0, picture=self.picture, bits=self.bits, **said)
             found.append(Sent(rtp(self.number, self.timestamp + ticks(at_us, VIDEO), head + part, marker=last), at_us, self.frame))
             self.number += 1
         self.picture += 1
@@ -152,4 +167,15 @@ def decodable(sent: Sequence[Sent], lost: Iterable[int], keys: set[int]) -> list
         chain = frame not in broken and (chain or frame in keys)
         if chain:
             found.append(frame)
+    return found
+
+
+def decodable_of_layers(lost: set[int], count: int, key_every: int) -> list[int]:
+    """The same for pictures in temporal layers: of four, each needs the first, and the fourth all of them."""
+    found: list[int] = []
+    base = False
+    for first in range(0, count, len(TEMPORAL)):
+        base = first not in lost and (base or first % key_every == 0)
+        there = [first + at for at in range(len(TEMPORAL)) if base and first + at not in lost]
+        found += there if len(there) == len(TEMPORAL) else [frame for frame in there if frame % len(TEMPORAL) < len(TEMPORAL) - 1]
     return found

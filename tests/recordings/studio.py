@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +16,8 @@ from django.db import connections
 from django.utils import timezone
 
 from calls import placement
-from calls.control import Control
+from calls.control import Control, Handlers
+from calls.media import clock
 from calls.media.edge import Edge
 from calls.media.orders import Answer, CallView, Errand, Look, Order, Outcome
 from calls.media.room import Room
@@ -77,10 +77,11 @@ class Door:
 class Studio:
     """The worker of one sitting, with a peer for each guest."""
 
-    def __init__(self, sitting: Sitting) -> None:
-        self.sitting, self.peers, self.ahead = sitting, {}, 0.0
+    def __init__(self, sitting: Sitting, form: str = "python") -> None:
+        self.sitting, self.form, self.peers, self.ahead = sitting, form, {}, 0.0
         self.orders: list[Order] = []
         self.answers: list[Answer] = []
+        self.handlers: Handlers = {}
         self.deaf = False
         self.withheld: type[Answer] | None = None
         self.waiting: list[Answer] = []
@@ -88,11 +89,11 @@ class Studio:
 
     async def open(self) -> Studio:
         self.loop = asyncio.get_running_loop()
-        self.edge = await Edge.bind("127.0.0.1", 0)
+        self.edge = await Edge.bind("127.0.0.1", 0, form=self.form)
         self.worker = Worker(self.edge, settings.CLEAC.pipe_key.get_secret_value().encode(), self.ask)
         address = await self.worker.listen("127.0.0.1")
-        self.capture = recording.Capture(self.worker, self.ask, lambda: time.monotonic() + self.ahead)
-        self.control = Control(address, self.answered, wish=recording.wish, handlers={**recording.HANDLERS, Hang: hang})
+        self.capture = recording.Capture(self.worker, self.ask, lambda: clock.now() + self.ahead)
+        self.control = Control(address, self.answered, wish=recording.wish, handlers={**recording.HANDLERS, Hang: hang, **self.handlers})
         self.control.start()
         await self.until(lambda: bool(self.control.worker_id and WorkerRow.objects.filter(pk=self.control.worker_id).exists()))
         placement.worker_for(self.sitting.call.pk, self.sitting.cast.acme)
@@ -129,6 +130,12 @@ class Studio:
         self.answers.append(answer)
         self.worker.tell(answer)
 
+    def pass_time(self, seconds: float) -> None:
+        """So much passes for capture, a second at a time, in each of which it has its turn."""
+        for _ in range(round(seconds)):
+            self.ahead += 1.0
+            self.capture.tick()
+
     def hang(self) -> threading.Event:
         """The database's thread hangs from now on, until the event is set."""
         over = threading.Event()
@@ -161,6 +168,10 @@ class Studio:
     def last_view(self) -> CallView:
         view: CallView = self.told(CallView)[-1]
         return view
+
+    def answering_within(self, seconds: float) -> bool:
+        """Was the newest view read less than so long ago?"""
+        return self.edge.clock() - self.last_view().read_at < seconds
 
     async def capturing(self, name: str, source: str) -> Recording:
         """This source is agreed to, published, recorded, and its mark is on."""

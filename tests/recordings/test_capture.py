@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
+from calls.media import clock
+from calls.media.native import build
 from calls.media.orders import Unconfirmed
+from compliance import log
+from consent.models import Decision
 from recordings import capture as recording
 from recordings.models import Artefact
 from tenants import scope
@@ -19,9 +22,11 @@ from tests.recordings.studio import GAIL, GUS, VOICE_AND_CAMERA, Studio, aside, 
 pytestmark = pytest.mark.django_db(databases=["default", "keys"], transaction=True)
 
 
-@pytest_asyncio.fixture
-async def studio(transactional_db: None, cast: Any) -> AsyncIterator[Studio]:
-    opened = await Studio(await aside(made, cast)).open()
+@pytest_asyncio.fixture(params=["python", "native"])
+async def studio(request: pytest.FixtureRequest, transactional_db: None, cast: Any) -> AsyncIterator[Studio]:
+    """With either form of the packet path."""
+    assert build.ensure() == ""
+    opened = await Studio(await aside(made, cast), request.param).open()
     yield opened
     await opened.close()
 
@@ -50,6 +55,26 @@ async def test_only_who_agreed_is_captured_and_exactly_what_was_sent(studio: Stu
     assert states[:3] == ["off", "starting", "on"]
 
 
+async def test_a_shared_screen_is_kept_under_its_own_yes_and_under_no_other(studio: Studio) -> None:
+    """Gail agreed to voice and camera, Gus to the screen alone; both share one."""
+    screens = (("gail", "screen"), ("gus", "screen"))
+    await aside(studio.sitting.answer, "gail", *VOICE_AND_CAMERA)
+    await aside(studio.sitting.answer, "gus", "record-screen")
+    for name in ("gail", "gus"):
+        await studio.peers[name].publish("mic", "cam", "screen")
+    started = await aside(studio.sitting.start)
+    kept = {*GAIL, ("gus", "screen")}
+    everything = (*GAIL, *GUS, *screens)
+    await studio.until(lambda: all(studio.mark(*one) == "captured" for one in kept), *everything)
+    assert {studio.mark(*one) for one in everything if one not in kept} == {"undecided"}
+    await aside(studio.stop_recording, started)
+    epochs = {(epoch.track.person_id, epoch.track.source): epoch for epoch in await studio.closed(len(kept))}
+    assert set(epochs) == {(getattr(studio.sitting.cast, name).pk, source) for name, source in kept}
+    shown = studio.packets(epochs[studio.sitting.cast.gus.pk, "screen"])
+    assert shown
+    assert set(shown) <= set(studio.peers["gus"].sending["screen"].sent.values())
+
+
 async def test_a_withdrawal_cuts_the_journal_and_leaves_the_call_alone_and_a_new_yes_has_a_new_key(studio: Studio) -> None:
     await aside(studio.sitting.answer, "gail", "record-voice")
     await publish(studio)
@@ -64,12 +89,16 @@ async def test_a_withdrawal_cuts_the_journal_and_leaves_the_call_alone_and_a_new
     (first,) = await studio.closed(1, *GAIL)
     assert (first.cut, first.complete, studio.stored(first).end.reason) == ("withdrawn", True, "withdrawn")
     assert max(int.from_bytes(packet[-4:]) for packet in studio.packets(first)) <= after
+    assert max(item.arrival_us for item in studio.stored(first).items()) <= studio.stored(first).end.cut_us
     await aside(studio.sitting.answer, "gail", "record-voice")
     await studio.until(lambda: studio.mark("gail", "mic") == "captured", *GAIL)
     second = studio.epochs()[-1]
     assert (second.number, second.decision != first.decision, bytes(second.entry_hash) != bytes(first.entry_hash)) == (2, True, True)
     with scope.entered(studio.sitting.cast.acme):
         assert len(set(Artefact.objects.values_list("sealed_key", flat=True))) == 2
+        for epoch in (first, second):  # the claim that the journal is bound to is the leaf of the yes in the log
+            given = Decision.objects.get(pk=epoch.decision).entry
+            assert (given.kind, bytes(epoch.entry_hash)) == ("consent.given", log.entry_hash(given))
 
 
 async def test_without_confirmation_capture_ends_visibly_and_begins_anew_when_it_is_confirmed(studio: Studio) -> None:
@@ -80,14 +109,15 @@ async def test_without_confirmation_capture_ends_visibly_and_begins_anew_when_it
     studio.deaf = True
     confirmed = studio.worker.confirmed_at(studio.call_id)
     assert confirmed is not None
-    studio.worker.tell(Unconfirmed(studio.call_id, confirmed, time.monotonic()))
-    studio.ahead = 5.0
+    studio.worker.tell(Unconfirmed(studio.call_id, confirmed, clock.now()))
+    studio.pass_time(5)
     await studio.until(lambda: studio.mark("gail", "mic") in ("stopping", "fault"), *GAIL)
     assert studio.peers["gus"].said("recording")[-1]["state"] == "fault"
     studio.deaf, studio.ahead = False, 0.0
     await studio.until(lambda: studio.mark("gail", "mic") == "captured", *GAIL)
-    first, second = studio.epochs()
-    assert (first.cut, second.number) == ("unconfirmed", 2)
+    *ended, newest = studio.epochs()  # a busy machine may be without confirmation once more
+    assert {epoch.cut for epoch in ended} == {"unconfirmed"}
+    assert newest.number == len(ended) + 1 > 1
     assert studio.peers["gus"].said("recording")[-1]["state"] == "on"
 
 

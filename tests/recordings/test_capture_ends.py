@@ -16,6 +16,7 @@ from django.conf import settings
 from django.db.models import F
 from django.utils import timezone
 
+from calls import services as calls
 from calls.media.orders import CallView, Lost
 from calls.models import Placement
 from calls.models import Worker as WorkerRow
@@ -24,6 +25,7 @@ from recordings import journal, services, storage
 from recordings.models import Artefact, Epoch, Recording
 from tenants import scope
 from tenants.models import SealedKey
+from tenants.permissions import Actor
 from tests.recordings.conftest import made
 from tests.recordings.studio import Studio, aside, publish
 
@@ -213,6 +215,75 @@ async def test_who_leaves_keeps_everything_once_a_later_reading_says_that_the_ye
     assert studio.peers["gus"].said("recording")[-1]["state"] != "fault"
 
 
+def ended_by_the_host(studio: Studio) -> None:
+    with scope.entered(studio.sitting.cast.acme):
+        calls.end(call=studio.sitting.call, by=Actor.person(studio.sitting.cast.hana), at=timezone.now())
+
+
+def left_by_her_own_wish(studio: Studio) -> None:
+    with scope.entered(studio.sitting.cast.acme):
+        calls.leave(participant=studio.sitting.who["gail"], by=Actor.person(studio.sitting.cast.gail), at=timezone.now())
+
+
+def whose(studio: Studio) -> dict[str, str]:
+    """What each closed stretch and its END say, which is the same, by the name of whom it was captured of."""
+    names = {person.pk: name for name, person in (("gail", studio.sitting.cast.gail), ("gus", studio.sitting.cast.gus))}
+    found = {names[epoch.track.person_id]: (epoch.cut, studio.stored(epoch).end) for epoch in studio.epochs()}
+    assert all(end is not None and end.reason == cut for cut, end in found.values())
+    return {name: cut for name, (cut, _end) in found.items()}
+
+
+async def test_when_the_call_has_ended_that_is_the_end_although_the_pages_went_before_it_was_read(studio: Studio) -> None:
+    """A page that hears of the end goes at once; the worker reads it a moment later."""
+    await studio.capturing(*MIC)
+    over = await hung(studio)
+    await studio.sending(aside(ended_by_the_host, studio), MIC)
+    await leave(studio)
+    studio.capture.tick()
+    assert not studio.asked(recording.CloseEpoch)
+
+    over.set()
+    await studio.closed(1)
+
+    assert whose(studio) == {"gail": "ended"}
+
+
+async def test_who_left_before_the_call_ended_has_left(studio: Studio) -> None:
+    """Gail goes by her own wish, the host ends the call, and only then the database is read: Gus was there to the end."""
+    await aside(studio.sitting.answer, "gus", "record-voice")
+    await studio.capturing(*MIC)
+    both = (MIC, ("gus", "mic"))
+    await studio.until(lambda: studio.mark("gus", "mic") == "captured", *both)
+    over = await hung(studio)
+    await studio.sending(aside(left_by_her_own_wish, studio), *both)
+    await leave(studio)
+    await studio.sending(aside(ended_by_the_host, studio), ("gus", "mic"))
+    studio.capture.tick()
+
+    over.set()
+    await studio.closed(2)
+
+    assert whose(studio) == {"gail": "left", "gus": "ended"}
+
+
+async def test_a_withdrawal_before_the_call_ended_is_the_end_that_is_told(studio: Studio) -> None:
+    """Gail says no, leaves, and the host ends the call, all before the database is read again."""
+    await studio.capturing(*MIC)
+    over = await hung(studio)
+    last = await withdraw_unnoticed(studio)
+    await recorded_after(studio, last)
+    await aside(left_by_her_own_wish, studio)
+    await leave(studio)
+    await aside(ended_by_the_host, studio)
+    studio.capture.tick()
+
+    over.set()
+    (epoch,) = await studio.closed(1)
+
+    assert whose(studio) == {"gail": "withdrawn"}
+    assert max(studio.serials(epoch)) <= last
+
+
 async def test_a_source_that_is_switched_off_is_stopping_until_the_database_was_read_and_is_no_fault(studio: Studio) -> None:
     await studio.capturing(*MIC)
     over = await hung(studio)
@@ -252,7 +323,7 @@ async def test_who_leaves_a_silent_database_keeps_only_what_was_confirmed(studio
     studio.capture.tick()
     assert not studio.asked(recording.CloseEpoch)
 
-    studio.ahead = 5.0
+    studio.pass_time(5)
     (epoch,) = await studio.closed(1)
 
     end = studio.stored(epoch).end
@@ -280,7 +351,7 @@ async def test_a_permit_that_goes_while_its_key_is_on_the_way_leaves_neither_key
     with scope.entered(studio.sitting.cast.acme):
         artefact = Artefact.objects.get()
     assert (artefact.state, artefact.sealed_key) == ("SHREDDED", None)
-    assert not SealedKey.objects.exists()
+    await studio.until(lambda: not SealedKey.objects.exists())  # the other database follows the commit
     assert artefact.object_name not in set(storage.store().names())
     assert not recording_row(studio).incomplete
 
@@ -303,7 +374,7 @@ async def test_an_old_view_begins_nothing_and_a_new_one_does(studio: Studio) -> 
     await aside(studio.sitting.answer, "gail", "record-voice")
     await aside(studio.sitting.start)
     await studio.until(lambda: any(view.wish and view.permits for view in studio.told(CallView)))
-    studio.ahead = 5.0
+    studio.pass_time(5)
     await publish(studio)
     studio.capture.tick()
     assert studio.asked(recording.OpenEpoch) == []
@@ -325,6 +396,10 @@ async def test_a_full_disk_is_shown_and_the_call_goes_on(studio: Studio, faulty:
     assert (epoch.cut, epoch.complete) == ("fault", False)
     assert len(heads(studio, epoch)) > 0
     assert not studio.stored(epoch).complete
+    with scope.entered(studio.sitting.cast.acme), storage.store().open(Artefact.objects.get(epochs=epoch).object_name) as file:
+        written = file.read()
+    assert studio.packets(epoch)
+    assert not any(packet in written or packet[-12:] in written for packet in studio.peers["gail"].sending["mic"].sent.values())
     assert recording_row(studio).incomplete
     faulty.full = False
     await studio.until(lambda: studio.mark(*MIC) == "captured", MIC)

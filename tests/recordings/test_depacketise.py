@@ -111,6 +111,24 @@ def test_after_a_loss_nothing_is_given_out_until_the_next_key_frame() -> None:
     assert (tally["incomplete"], tally["undecodable"]) == (1, 6)
 
 
+@settings(max_examples=200, deadline=None)
+@given(st.sets(st.integers(0, 79)), st.sampled_from([7, 15]), st.integers(1, 3))
+def test_a_lost_picture_of_a_higher_temporal_layer_costs_only_what_was_made_from_it(lost: set[int], bits: int, packets: int) -> None:
+    """Browsers do not send it again: without it the lowest layer goes on, and the higher ones from their next sync."""
+    sent = Camera(bits=bits, layers=True).pictures(80, key_every=40, packets=packets)
+    gone = {packets * picture + picture % packets for picture in lost}
+    found = depacketised(arriving([one for index, one in enumerate(sent) if index not in gone], 0))
+
+    assert numbers(found) == made.decodable_of_layers(lost, 80, 40)
+
+
+def test_so_many_lost_pictures_that_the_count_of_the_lowest_layer_came_round_need_a_key_frame() -> None:
+    sent = Camera(layers=True).pictures(4 * 258, key_every=4 * 258)
+    found = depacketised(arriving([one for one in sent if not 1 <= one.frame < 1 + 4 * 256], 0))
+
+    assert numbers(found) == [0]
+
+
 @pytest.mark.parametrize(("bits", "lost", "kept"), [(7, 0, True), (7, 1, False), (7, 128, False), (15, 0, True), (15, 128, False), (0, 0, False)])
 def test_a_missing_number_is_padding_when_the_pictures_own_number_says_so(bits: int, lost: int, kept: bool) -> None:
     """Padding takes a number and is never recorded. 128 lost pictures look like none in seven bits, but not in so few packets."""

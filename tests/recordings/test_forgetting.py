@@ -175,14 +175,14 @@ def test_what_is_being_captured_is_left_to_capture_and_swept_when_it_is_closed(s
         assert forgetting.redact(person=cast.gail, recording=recording, by=JOB, at=timezone.now()).shredded == 0
         assert Artefact.objects.get().state == "WRITING"
         assert kinds() == ["person.restricted"]
-        assert queries.to_forget() == []
+        assert queries.to_forget(timezone.now()) == []
         assert personal_data.erase_artefacts(cast.gail, timezone.now()).outcome is Outcome.FAILED
         services.close_epoch(epoch=epoch, cut="stopped", complete=True, size=0, by=JOB, at=timezone.now())
-        assert queries.to_forget() == [(cast.gail, recording)]
+        assert queries.to_forget(timezone.now()) == [(cast.gail, recording)]
     with acting(cast):
         tasks.sweep_tenant(cast.acme)
     with acting(cast):
-        assert (Artefact.objects.get().state, queries.to_forget()) == ("SHREDDED", [])
+        assert (Artefact.objects.get().state, queries.to_forget(timezone.now())) == ("SHREDDED", [])
     assert not SealedKey.objects.exists()
     assert storage.store().quiet_for(artefact.object_name) is None
 
@@ -234,7 +234,7 @@ def test_a_hold_on_a_part_that_was_never_finished_does_not_hold_up_the_others(si
     assert made.forget("gail").held
     for name in ("gail", "gus"):
         with acting(cast):
-            finishing.finish(recording=made.recording, participant_id=sitting.who[name].pk, by=JOB, at=timezone.now())
+            finishing.finish(tenant=sitting.cast.acme, recording_id=made.recording.pk, participant_id=sitting.who[name].pk, by=JOB, at=timezone.now())
     with acting(cast):
         assert queries.locked(made.recording.pk).state == "READY"
         assert [queries.epoch_of(file).track.person for file in queries.playable(made.recording)] == [cast.gus]

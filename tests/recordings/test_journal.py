@@ -187,7 +187,14 @@ def test_another_key_or_claim_opens_nothing(three: bytes) -> None:
             Reader(io.BytesIO(three), KEY, other)
 
 
-@pytest.mark.parametrize("content", [b"something else entirely", MAGIC + b"\xff\xff\xff\xff", MAGIC + b"\0\0\0\x02{}", MAGIC + b"\0\0\0\x02[["])
+NO_JOURNALS = [
+    b"something else entirely",
+    MAGIC + b"\xff\xff\xff\xff",
+    *(MAGIC + len(head).to_bytes(4) + head for head in (b"{}", b"[[", b"[" * 4096)),
+]
+
+
+@pytest.mark.parametrize("content", NO_JOURNALS)
 def test_what_is_no_journal_is_tampered(content: bytes) -> None:
     for look in (lambda: heads(io.BytesIO(content)), lambda: read(content)):
         with pytest.raises(Tampered):

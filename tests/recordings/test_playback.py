@@ -147,6 +147,19 @@ def test_a_last_picture_is_taken_to_last_as_long_as_the_one_before(tmp_path: Pat
     assert write(tmp_path / "alone", camera(7, 8)).spans == [[7, 200_007]]
 
 
+@pytest.mark.parametrize(("cut_us", "end_us"), [(None, 99_000), (98_999, 98_999), (66_001, 66_001), (66_000, 66_000), (5, 66_000), (200_000, 99_000)])
+def test_no_stretch_ends_after_the_cut(tmp_path: Path, cut_us: int | None, end_us: int) -> None:
+    """Three pictures, the last at 66 ms; what a frame's own time says is not taken back."""
+    with open(tmp_path / "cam", "xb", buffering=0) as file:
+        writer = Writer(file, KEY, CAM, "cam", cut_us)
+        for frame in camera(0, 99_000):
+            writer.add(frame)
+        written = writer.finish()
+
+    assert (written.spans, written.duration_us) == ([[0, end_us]], end_us)
+    assert opened((tmp_path / "cam").read_bytes()).verify() == 3
+
+
 def test_silence_of_a_voice_shorter_than_three_seconds_ends_no_stretch(tmp_path: Path) -> None:
     """In DTX an encoder sends nothing for a while. A packet lasts as long as it says."""
     frames = [Frame(time, True, SILENCE) for time in (5 * SECOND, 8 * SECOND, 11_000_001)]

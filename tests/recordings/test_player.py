@@ -17,8 +17,9 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Locator, Page, expect
 
+from tests import axe
 from tests.walks.media import HEIGHT, SCREEN, WIDTH, stamp_of
-from tests.walks.people import RULES, axe, until
+from tests.walks.people import until
 
 from . import theatre
 from .footage import pictures, tone
@@ -125,11 +126,7 @@ class Viewer:
         await until(said, lambda: self.page.evaluate(said))
 
     async def faults(self) -> list[str]:
-        await self.page.evaluate(axe())
-        report = await self.page.evaluate("rules => axe.run({runOnly: rules})", RULES)
-        found = [f"{rule['id']}: {node['html']}" for rule in report["violations"] for node in rule["nodes"]]
-        wide = await self.page.evaluate("document.documentElement.scrollWidth > window.innerWidth")
-        return [*found, "wider than the window"] if wide else found
+        return await axe.faults(self.page)
 
     def forget(self, status: int) -> None:
         """The browser reports the answer that the test asked for; anything else stays in the list."""

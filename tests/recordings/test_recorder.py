@@ -67,6 +67,28 @@ def desk(tmp_path: Path) -> Desk:
     return Desk(tmp_path)
 
 
+def test_packets_that_nobody_has_read_are_kept_as_those_that_were(tmp_path: Path) -> None:
+    kept, asked = list[list[bytes]](), list[int]()
+    for way in ("read", "bare"):
+        (tmp_path / way).mkdir()
+        desk = Desk(tmp_path / way)
+        for number in range(300):
+            payload = b"" if number % 7 == 3 else KEY_FRAME + bytes(number % 40) if number == 60 else b"\x90" + bytes(number % 20)
+            padding = b"\0\0\0\4" if number % 7 in (3, 5) else b""
+            raw = bytes([0xA0 if padding else 0x80, 0x60]) + number.to_bytes(2) + bytes(8) + payload + padding
+            if way == "read":
+                desk.recorder.packet(Packet.parse(raw), raw, moment(number))
+            else:
+                desk.recorder.heard(raw, 12, len(payload), moment(number))
+            desk.recorder.tick(moment(number))
+        desk.recorder.stop("stopped", moment(300))
+        kept.append([item.data for item in desk.reader().items()])
+        asked.append(desk.asked)
+    assert len(kept[0]) == 257
+    assert kept[0] == kept[1]
+    assert asked[0] == asked[1]
+
+
 @pytest.mark.parametrize("last", range(0, 161))
 def test_for_every_cut_the_stored_packets_are_exactly_those_before_it(desk: Desk, last: int) -> None:
     desk.send(0, last)

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from recordings import journal, playback
+from recordings import journal, playback, records
 from recordings.journal import Item, clock_pair
+from recordings.sealing import Tampered
 from recordings.webm import Frame
 
 from .reel import CAM, KEY, opened, picture_head, write
@@ -139,3 +140,38 @@ def test_heads_say_the_same_as_the_records(whole: bytes, heads: type) -> None:
     found = heads(io.BytesIO(whole)).records
 
     assert [(h.type, h.counter, h.start_us, h.duration_us) for h in found] == [record[:4] for record in opened_by_the_book(whole)]
+
+
+NO_END = [b"{}", b"[]", b"[" * 4000, b"\xff", b"null", b'{"reason":1,"cut_us":0,"packets":0,"last_valid":null}']
+NO_END += [b'{"reason":"stopped","cut_us":0.5,"packets":0,"last_valid":null}', b'{"reason":"stopped","cut_us":true,"packets":0,"last_valid":null}']
+
+
+@pytest.mark.parametrize("content", NO_END, ids=range(len(NO_END)))
+def test_what_is_no_end_of_a_journal_is_tampered_even_under_the_right_key(content: bytes) -> None:
+    with pytest.raises(Tampered):
+        journal.Reader(io.BytesIO(sealed(journal._FORM, (journal.END, content))), KEY, CAM)
+
+
+NO_SPANS = [b"{}", b"[" * 4000, b'{"clusters":0,"duration_us":0,"frames":"1","spans":[]}', b'{"clusters":0,"duration_us":0,"frames":1,"spans":[[0]]}']
+
+
+@pytest.mark.parametrize("content", NO_SPANS, ids=range(len(NO_SPANS)))
+def test_what_is_no_end_of_a_playback_file_is_tampered_even_under_the_right_key(content: bytes) -> None:
+    whole = sealed(playback._FORM, (playback.CLUSTER, b""), (playback.FRONT, b""), (playback.END, content))
+    with pytest.raises(Tampered):
+        playback.Reader(io.BytesIO(whole), KEY, CAM)
+
+
+@pytest.mark.parametrize(("name", "value"), [("epoch", []), ("commitment", "00"), ("context", "")])
+def test_a_clear_head_of_other_kinds_is_tampered(name: str, value: object) -> None:
+    length = int.from_bytes(JOURNAL[8:12])
+    clear = json.dumps({**json.loads(JOURNAL[12 : 12 + length]), name: value}).encode()
+    with pytest.raises(Tampered):
+        journal.heads(io.BytesIO(JOURNAL[:8] + len(clear).to_bytes(4) + clear + JOURNAL[12 + length :]))
+
+
+def sealed(form: records.Form, *contents: tuple[int, bytes]) -> bytes:
+    """A file with these records, whatever they hold."""
+    file = records.SealedFile.new(form, KEY, CAM)
+    whole = [file.record(kind, 0, 0, clear, number - 1 if number else None) for number, (kind, clear) in enumerate(contents)]
+    return file.head + b"".join(whole)

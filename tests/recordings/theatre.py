@@ -19,6 +19,7 @@ from uuid import uuid4
 from csp.utils import build_policy
 from django.contrib.staticfiles import finders
 from django.template.loader import render_to_string
+from django.test import RequestFactory
 from django.utils import timezone
 
 from calls.models import Call, Meeting
@@ -78,7 +79,7 @@ class Theatre:
         around = {"tenant": Tenant(slug="acme", name="Acme"), "contact_email": "privacy@acme.example"}
         if self.staff:
             around |= {"user": User(email="hana@acme.example"), "membership": Membership(role="host"), "can": {"meetings_see", "recordings_see"}}
-        return render_to_string("recordings/player.html", told | around)
+        return render_to_string("recordings/player.html", told | around | {"request": RequestFactory().get("/play/")})
 
     def answer(self, path: str, asked: str) -> tuple[int, dict[str, str], bytes]:
         """Status, headers and body for one GET."""

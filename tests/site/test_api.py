@@ -9,7 +9,9 @@ from uuid import uuid4
 import pytest
 from django.test import Client
 
+from tenants import scope
 from tenants.base_views import BODY_LIMIT
+from tenants.models import OutboxRow
 from tests import make
 from tests.recordings.conftest import Sitting, made
 
@@ -76,7 +78,7 @@ def test_a_call_that_is_on_is_ended_for_everybody(acme: Program, sitting: Sittin
 
 def test_somebody_is_invited_listed_and_taken_back_and_the_link_is_told_once(cast: Any, acme: Program) -> None:
     meeting = planned(acme, cast)
-    made = acme.post(f"meetings/{meeting}/invitations", {"name": "Lea", "email": "lea@guest.example"}).json()
+    made = acme.post(f"meetings/{meeting}/invitations", {"name": "Lea"}).json()
     assert "/j#" in made["link"]
 
     listed = acme.get(f"meetings/{meeting}/invitations")
@@ -88,6 +90,17 @@ def test_somebody_is_invited_listed_and_taken_back_and_the_link_is_told_once(cas
     assert revoked["revoked_at"] is not None
     assert acme.post(f"meetings/{meeting}/invitations/{made['id']}/revoke").json() == revoked
     assert acme.post(f"meetings/{meeting}/invitations/{uuid4()}/revoke").status_code == 404
+
+
+def test_a_link_to_somebody_with_an_address_is_mailed_and_no_program_sees_it(cast: Any, acme: Program) -> None:
+    """With it a program could answer for whoever it knows by address, and decisions are the person's own."""
+    meeting = planned(acme, cast)
+
+    made = acme.post(f"meetings/{meeting}/invitations", {"name": "Ada", "email": "ada@acme.example"})
+
+    assert (made.status_code, made.json()["link"]) == (201, None)
+    with scope.entered(cast.acme):
+        assert OutboxRow.objects.get(task="calls.send_invitation").arguments == {"invitation_id": made.json()["id"]}
 
 
 def test_decisions_are_read_newest_first_and_by_call_person_and_purpose(cast: Any, acme: Program, sitting: Sitting) -> None:

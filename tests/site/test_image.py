@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -16,10 +17,12 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
+from calls.media.native import build
 from cleac_site import roles
 from cleac_site.settings import ADDRESSES, SECRETS, Environment
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+PACKET_PATH = "calls/media/native"
 OURS = ("migrate", "web", "worker", "timetable", "media")
 
 
@@ -58,7 +61,7 @@ def test_the_image_holds_locked_packages_and_the_six_rooms_and_nothing_else() ->
     [install] = [rest for rest in of("RUN") if "pip install" in rest]
     assert "--require-hashes" in install
     assert "requirements.lock" in install
-    copied = {rest.split()[0] for rest in of("COPY") if not rest.startswith("--from")}
+    copied = {rest.split()[0] for rest in of("COPY") if not rest.startswith("--from")} - {PACKET_PATH}
     assert copied == {
         "requirements.lock",
         "manage.py",
@@ -68,6 +71,30 @@ def test_the_image_holds_locked_packages_and_the_six_rooms_and_nothing_else() ->
     allowed = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     assert allowed == copied
     assert (ROOT / ".dockerignore").read_text().splitlines()[0] == "*"
+
+
+def test_the_builder_compiles_the_packet_path_for_the_environment_that_the_image_takes_over(tmp_path: Path) -> None:
+    found = instructions()
+    builder = found[: [place for place, (name, _rest) in enumerate(found) if name == "FROM"][1]]
+    assert builder[-2:] == [("COPY", f"{PACKET_PATH} /build/native"), ("RUN", "/venv/bin/python /build/native/build.py")]
+
+    shutil.copytree(ROOT / PACKET_PATH, tmp_path / "native")
+    done = subprocess.run([sys.executable, tmp_path / "native" / "build.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == (0 if build.compiler() else 1)
+    assert build.library().exists() == (done.returncode == 0)
+
+
+def test_the_image_finds_its_own_code_compiled_though_it_may_write_none(tmp_path: Path) -> None:
+    [compiled] = [place for place, (_name, rest) in enumerate(instructions()) if "compileall" in rest]
+    last_copy = max(place for place, (name, _rest) in enumerate(instructions()) if name == "COPY")
+    assert compiled > last_copy
+    shutil.copytree(ROOT / "consent", tmp_path / "consent", ignore=shutil.ignore_patterns("__pycache__"))
+
+    _python, *rest = shlex.split(instructions()[compiled][1])
+    subprocess.run([sys.executable, *rest], cwd=tmp_path, env={}, check=True, timeout=300)
+
+    sources = set(tmp_path.rglob("*.py"))
+    assert sources == {made.parent.parent / f"{made.name.partition('.')[0]}.py" for made in tmp_path.rglob("*.pyc")} != set()
 
 
 def test_every_base_is_named_by_its_version() -> None:
@@ -106,7 +133,7 @@ def test_every_role_of_the_image_is_a_service_and_the_other_way_round(composed: 
 def test_a_service_of_ours_is_given_all_that_production_demands_and_only_settings(composed: dict[str, Any], name: str) -> None:
     service = composed["services"][name]
     given = set(service["environment"])
-    secrets = {*SECRETS.values(), *ADDRESSES.values()}
+    secrets = {*SECRETS.values(), *ADDRESSES.values(), "CLEAC_TURN_SECRET"}
 
     plain = {variable for variable in given if not variable.endswith("_FILE")}
     files = {variable.removesuffix("_FILE") for variable in given if variable.endswith("_FILE")}
@@ -157,6 +184,11 @@ def test_the_secrets_that_the_documentation_makes_are_those_of_the_composition_a
     assert folder.stat().st_mode & 0o077 == 0
     assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o644}
     assert refused_by(production(composed, folder, tmp_path)) == ""
+    with_turn = production(composed, folder, tmp_path) | {"CLEAC_TURN_URLS": "turn:turn.example.org:3478"}
+    assert "CLEAC_TURN_SECRET" in refused_by(with_turn)
+    (folder / "turn_secret").write_text("shared\n")
+    assert refused_by(with_turn) == ""
+    (folder / "turn_secret").write_text("")
     (folder / "master_key").write_text("short")
     assert "CLEAC_MASTER_KEY" in refused_by(production(composed, folder, tmp_path))
     value = {path.name: path.read_text().strip() for path in folder.iterdir()}
@@ -172,7 +204,8 @@ def production(composed: dict[str, Any], folder: Path, data: Path) -> dict[str, 
     """The environment of `web` as the composition gives it, its secrets read from this folder."""
     given = {name: value.replace("/run/secrets", str(folder)) for name, value in composed["services"]["web"]["environment"].items()}
     asked = {"CLEAC_PUBLIC_URL": "https://cleac.example", "CLEAC_CONTACT_EMAIL": "a@cleac.example", "CLEAC_MAIL_FROM": "b@cleac.example"}
-    return {"PATH": os.environ["PATH"], **given, **asked, "CLEAC_ENV": "production", "CLEAC_DATA": str(data)}
+    offered = {"CLEAC_TURN_URLS": ""}  # what the composition asks for with a value of its own
+    return {"PATH": os.environ["PATH"], **given, **asked, **offered, "CLEAC_ENV": "production", "CLEAC_DATA": str(data)}
 
 
 def refused_by(environment: dict[str, str]) -> str:

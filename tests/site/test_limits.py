@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from calls.views import WRONG_LINKS
+from tenants.throttle import WRONG_LINKS
 from tests.tenants.test_throttle import JSON, OPEN, WRONG, guess
 
 

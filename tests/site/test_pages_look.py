@@ -1,44 +1,31 @@
-"""Every page of the frame in a real browser: readable in light and dark, on a phone and on a desktop, by keyboard, from our own origin only."""
+"""Pages of the frame in states that a link alone does not reach: readable in every look, by keyboard, from our own origin only."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable
-from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import Any, get_args
+from urllib.parse import urlsplit
 
 import pytest
 from django.template import Context, Template
+from django.utils import timezone
 from playwright.async_api import Page, expect
 
 from cleac_site.templatetags.cleac import MarkName, mark_words
-from tenants import scope
+from tenants import invitations, scope
 from tenants.models import Membership, Person
+from tenants.permissions import Actor
+from tests import axe
+from tests.calls import scenes
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session")]
 
 Arrive = Callable[..., Awaitable[Any]]
-RULES = ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa", "best-practice"]
+SHOTS = os.environ.get("CLEAC_SCREENSHOTS")
 SCHEMES = ["light", "dark"]
 WIDTHS = [360, 1280]
-PUBLIC = {
-    "front": "/",
-    "sign-in": "/account/login/",
-    "forgotten password": "/account/password/reset/",
-    "closed sign-up": "/account/signup/",
-}
-SIGNED_IN = {
-    "tenant home": "/t/acme/",
-    "people": "/t/acme/people/",
-    "members": "/t/acme/members/",
-    "API keys": "/t/acme/keys/",
-    "about me": "/t/acme/my/",
-    "my requests": "/t/acme/my/requests/",
-    "erasure": "/t/acme/my/requests/erasure",
-    "e-mail addresses": "/account/email/",
-    "password": "/account/password/change/",
-    "sign-out": "/account/logout/",
-}
 MISSING = "/nowhere/"
 SMALL_TARGETS = """() => [...document.querySelectorAll("main a, main button, main input:not([type=hidden]), header a, header button, footer a")]
     .filter(found => !found.closest("p") && found.checkVisibility())
@@ -46,23 +33,22 @@ SMALL_TARGETS = """() => [...document.querySelectorAll("main a, main button, mai
     .map(found => found.outerHTML)"""
 
 
-@cache
-def axe() -> str:
-    return files("axe_core_python").joinpath("axe.min.js").read_text()
-
-
 def options(scheme: str, width: int) -> dict[str, Any]:
     return {"color_scheme": scheme, "viewport": {"width": width, "height": 800}}
 
 
+async def keep_a_picture(page: Page) -> None:
+    """A screenshot to be looked at, where a folder for them is named."""
+    if SHOTS and page.viewport_size:
+        scheme = "dark" if await page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches") else "light"
+        name = urlsplit(page.url).path.strip("/").replace("/", "-") or "front"
+        await page.screenshot(path=Path(SHOTS) / f"{name}-{scheme}-{page.viewport_size['width']}.png", full_page=True)
+
+
 async def faults(page: Page) -> list[str]:
     """What the accessibility rules, the width of the window and the size of targets (WCAG 2.2, 2.5.8: 24 px) say against a page."""
-    await page.evaluate(axe())
-    report = await page.evaluate("rules => axe.run({runOnly: rules})", RULES)
-    found = [f"{rule['id']}: {node['html']}" for rule in report["violations"] for node in rule["nodes"]]
-    if await page.evaluate("document.documentElement.scrollWidth > window.innerWidth"):
-        found.append("wider than the window")
-    return found + [f"small target: {html}" for html in await page.evaluate(SMALL_TARGETS)]
+    await keep_a_picture(page)
+    return await axe.faults(page) + [f"small target: {html}" for html in await page.evaluate(SMALL_TARGETS)]
 
 
 async def faults_of(page: Page, pages: dict[str, str]) -> dict[str, list[str]]:
@@ -82,17 +68,44 @@ def forget_the_answer_404(visitor: Any) -> None:
 
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("scheme", SCHEMES)
-async def test_pages_for_strangers_have_no_accessibility_fault(visitor: Arrive, live_cast: Any, scheme: str, width: int) -> None:
-    stranger = await visitor(**options(scheme, width))
-    assert await faults_of(stranger.page, PUBLIC) == {}
+async def test_a_guests_own_pages_have_a_way_out(visitor: Arrive, live_cast: Any, live_url: str, scheme: str, width: int) -> None:
+    with scenes.acme(live_cast):
+        meeting = scenes.meeting(live_cast)
+    gail = await visitor(**options(scheme, width))
+    await gail.context.add_cookies([{"name": "cleac_guest", "value": scenes.guest_token(live_cast, meeting, live_cast.gail), "url": live_url}])
+    await gail.page.goto("/my/")
+
+    await gail.page.get_by_role("banner").get_by_role("button", name="Sign out").click()
+
+    await expect(gail.page.get_by_role("status").filter(has_text="You are signed out.")).to_be_visible()
+    assert await faults(gail.page) == []
 
 
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("scheme", SCHEMES)
-async def test_pages_of_staff_have_no_accessibility_fault(visitor: Arrive, live_cast: Any, scheme: str, width: int) -> None:
-    ada = await visitor(**options(scheme, width))
+async def test_the_way_from_an_invitation_to_a_place_among_the_staff_has_no_accessibility_fault(
+    visitor: Arrive, live_cast: Any, scheme: str, width: int
+) -> None:
+    with scenes.acme(live_cast):
+        by, at = Actor.person(live_cast.ada), timezone.now()
+        invitation = invitations.invite(name="Eva Example-Lastname", email="eva.example@acme.example", role="dpo", by=by, at=at)
+        secret = invitations.new_secret(invitation=invitation, by=by, at=at)
+    ada, eva = await visitor(**options(scheme, width)), await visitor(**options(scheme, width))
     await ada.page.goto(live_cast.links["Ada"])
-    assert await faults_of(ada.page, SIGNED_IN) == {}
+    assert await faults_of(ada.page, {"members": "/t/acme/members/"}) == {}
+
+    await eva.page.goto(f"/staff#{secret}")
+
+    await expect(eva.page.get_by_role("heading", level=1)).to_have_text("Acme invites you")
+    assert await faults(eva.page) == []
+    await eva.page.get_by_role("link", name="Make an account").click()
+    await expect(eva.page.get_by_label("Email")).to_have_value("eva.example@acme.example")
+    assert await faults(eva.page) == []
+    for label in ("Password", "Password (again)"):
+        await eva.page.get_by_label(label, exact=True).fill("correct horse battery staple")
+    await eva.page.get_by_role("button", name="Make the account").click()
+    await eva.page.get_by_role("button", name="Accept").click()
+    await expect(eva.page.get_by_role("status").filter(has_text="Welcome. You work for Acme now.")).to_be_visible()
 
 
 @pytest.mark.parametrize("width", WIDTHS)
@@ -186,6 +199,37 @@ async def test_the_front_page_draws_all_eight_marks_each_in_a_shape_of_its_own(v
     assert set(await drawn.evaluate_all("marks => marks.map(m => m.dataset.mark)")) == set(get_args(MarkName))
     shapes = await drawn.evaluate_all("marks => marks.map(m => document.querySelector(m.querySelector('use').getAttribute('href')).innerHTML.trim())")
     assert len(set(shapes)) == 8
+
+
+COLOUR_OF_EACH_MARK = """marks => {
+    const name = colour => ["captured", "agreed", "uncaptured", "warning"].find(one => {
+        const probe = document.body.appendChild(document.createElement("i"));
+        probe.style.color = `var(--${one})`;
+        const found = getComputedStyle(probe).color === colour;
+        probe.remove();
+        return found;
+    });
+    return Object.fromEntries(marks.map(mark => [mark.dataset.mark, name(getComputedStyle(mark).color)]));
+}"""
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+async def test_the_colour_of_capture_is_worn_only_while_something_is_written_and_that_of_agreement_only_by_a_yes(
+    visitor: Arrive, live_cast: Any, scheme: str
+) -> None:
+    stranger = await visitor(**options(scheme, 1280))
+    await stranger.page.goto("/")
+
+    assert await stranger.page.locator("dl .mark").evaluate_all(COLOUR_OF_EACH_MARK) == {
+        "captured": "captured",
+        "starting": "captured",
+        "stopping": "captured",
+        "agreed": "agreed",
+        "declined": "uncaptured",
+        "undecided": "uncaptured",
+        "paused": "uncaptured",
+        "fault": "warning",
+    }
 
 
 async def test_a_mark_always_carries_words() -> None:

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 
+from calls import services as calls
 from compliance import tasks
 from compliance.models import LogEntry
+from recordings import forgetting
 from tenants import scope
+from tenants.models import Membership
+from tenants.permissions import Actor
 from tests.recordings import stored
 from tests.recordings.conftest import Sitting
 from tests.recordings.conftest import made as sat
-from tests.recordings.stored import Stored, guest
+from tests.recordings.stored import Stored, acting, guest
 
 pytestmark = pytest.mark.django_db(databases=["default", "keys"])
 SignIn = Callable[..., Client]
@@ -49,6 +55,7 @@ def test_a_guest_reads_first_what_is_kept_now_then_everything_else(house: Stored
         "Yes",
         "Your part is kept until",
         "nobody has opened it",
+        "A copy has everything that is held about you here.",
         "Ask for a copy or for erasure",
     ):
         assert words in shown
@@ -99,6 +106,22 @@ def test_the_overview_shows_figures_the_plot_and_the_newest_rows(house: Stored, 
     assert "Recording of your voice" in shown
 
 
+def test_a_recording_of_which_all_that_is_left_waits_for_erasure_is_not_ready_on_the_overview(house: Stored, sign_in: SignIn) -> None:
+    ada = sign_in(house.cast.ada_user)
+    before = text(ada.get("/t/acme/")).partition("Newest recordings")[2]
+    until = timezone.now() + timedelta(hours=72)
+    for name in ("hana", "gail"):
+        with acting(house.cast):
+            who = getattr(house.cast, name)
+            forgetting.restrict(person=who, recording=None, by=Actor.person(house.cast.dora), at=timezone.now(), erase_from=until)
+        if name == "hana":
+            assert "Ready" in text(ada.get("/t/acme/")).partition("Newest recordings")[2]  # Gail's voice can be played still
+    after = text(ada.get("/t/acme/")).partition("Newest recordings")[2]
+
+    assert ("Ready" in before, "To be erased" in before) == (True, False)
+    assert ("Ready" in after, "To be erased" in after) == (False, True)
+
+
 @pytest.mark.parametrize(
     ("name", "overview", "people", "desk"),
     [("ada", True, 200, 200), ("hana", False, 200, 404), ("dora", True, 200, 200), ("otto", False, 404, 404), ("nils", None, 404, 404)],
@@ -140,10 +163,41 @@ def test_people_stand_with_their_last_answers_and_with_what_is_kept(house: Store
     assert "Something is kept" in shown.partition("Gail")[2].partition("Gus")[0]
 
 
+def test_of_whom_everything_is_to_be_erased_the_list_says_that_and_not_that_nothing_is_kept(house: Stored, sign_in: SignIn) -> None:
+    with acting(house.cast):
+        until = timezone.now() + timedelta(hours=72)
+        forgetting.restrict(person=house.cast.gail, recording=None, by=Actor.person(house.cast.dora), at=timezone.now(), erase_from=until)
+
+    gail = text(sign_in(house.cast.ada_user).get("/t/acme/people/")).partition("Gail")[2].partition("Gus")[0]
+
+    assert "A part is to be erased; nobody can play it." in gail
+    assert "Nothing is kept" not in gail
+    assert "Something is kept" not in gail
+
+
 def test_a_host_sees_the_people_of_the_own_meetings_only(house: Stored, sign_in: SignIn) -> None:
     shown = text(sign_in(house.cast.hana_user).get("/t/acme/people/"))
 
     assert {name for name in ("Ada", "Dora", "Gail", "Gus", "Hana", "Otto") if name in shown} == {"Gail", "Gus", "Hana"}
+
+
+def test_a_host_learns_nothing_of_what_people_answered_and_of_what_is_kept_in_meetings_of_others(house: Stored, sign_in: SignIn) -> None:
+    """Whoever invites an address would otherwise read what its holder agreed to elsewhere, and how often they met."""
+    cast = house.cast
+    Membership.objects.filter(person=cast.otto).update(role="host")
+    with acting(cast):
+        facts = {"by": Actor.person(cast.otto), "at": timezone.now()}
+        theirs = calls.schedule(title="Audit", host=cast.otto, purposes=[], **facts)
+        calls.invite(meeting=theirs, name="Gail", email=cast.gail.email, **facts)
+
+    gail = text(sign_in(cast.otto_user).get("/t/acme/people/")).partition("Gail")[2].partition("Otto")[0]
+
+    assert "Not asked yet" in gail
+    assert "Nothing is kept" in gail
+    assert gail.split()[:3] == [cast.gail.email, "Guest", "1"]  # address, role, meetings
+    everything = text(sign_in(cast.ada_user).get("/t/acme/people/")).partition("Gail")[2].partition("Gus")[0]
+    assert "Recording of your voice: yes" in everything
+    assert everything.split()[:3] == [cast.gail.email, "Guest", "2"]
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import pytest
 
+from cleac_site import ports
 from cleac_site.bootstrap import ROOT
 from cleac_site.management.commands import doctor
 
@@ -56,11 +57,11 @@ def refusal(done: subprocess.CompletedProcess[str]) -> str:
 class Running:
     """One `manage.py run`: what it has printed, who belongs to it."""
 
-    def __init__(self, data: Path, *words: str) -> None:
+    def __init__(self, data: Path, *words: str, **settings: str) -> None:
         command = [sys.executable, "manage.py", "run", "--port", "0", "--data", str(data), *words]
         self.data, self.printed = data, ""
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-        self.process = subprocess.Popen(command, cwd=ROOT, env=clean_environment(), start_new_session=True, **pipes)  # type: ignore[call-overload]  # reason: the options come as one dictionary
+        self.process = subprocess.Popen(command, cwd=ROOT, env=clean_environment(**settings), start_new_session=True, **pipes)  # type: ignore[call-overload]  # reason: the options come as one dictionary
         self.wait_for("Ctrl-C stops everything")
         self.url = self.found(r"Cleac is up: (\S+)")
 
@@ -206,9 +207,27 @@ def test_a_folder_that_is_a_file_is_refused_and_told_the_option(tmp_path: Path) 
     assert "--data" in refusal(manage("run", "--port", "0", "--data", str(tmp_path / "file")))
 
 
+@pytest.mark.parametrize("name", ["run.lock", "run.json", "logs/web.log", "secrets/web-report.json"])
+def test_a_folder_where_a_file_of_ours_belongs_is_refused_by_its_name(tmp_path: Path, name: str) -> None:
+    (tmp_path / name / "of somebody").mkdir(parents=True)
+
+    assert str(tmp_path / name) in refusal(manage("run", "--port", "0", "--data", str(tmp_path)))
+
+
 def test_an_unsafe_start_is_refused_in_one_line(tmp_path: Path) -> None:
     line = refusal(manage("run", "--port", "0", "--data", str(tmp_path), CLEAC_ENV="production"))
     assert "CLEAC_SECRET_KEY" in line
+
+
+@pytest.mark.parametrize("mail", [{}, {"EMAIL_URL": "console://"}])
+def test_production_that_would_print_mails_with_personal_links_into_its_log_is_refused(tmp_path: Path, mail: dict[str, str]) -> None:
+    secrets = {f"CLEAC_{name}_KEY": "s" * 40 for name in ("SECRET", "PIPE", "MASTER")}
+    servers = {name: f"sqlite:///{tmp_path / name}" for name in ("DATABASE_URL", "CLEAC_KEYS_DATABASE_URL")} | {"REDIS_URL": "redis://127.0.0.1:1/0"}
+    site = {"CLEAC_ENV": "production", "CLEAC_PUBLIC_URL": "https://cleac.example"}
+
+    line = refusal(manage("run", "--port", "0", "--data", str(tmp_path), **secrets, **servers, **site, **mail))
+
+    assert "EMAIL_URL" in line
 
 
 def test_a_database_out_of_reach_is_refused_by_the_name_of_its_setting(tmp_path: Path) -> None:
@@ -246,13 +265,49 @@ def test_a_redis_out_of_reach_is_refused_by_the_name_of_its_setting(tmp_path: Pa
         assert "REDIS_URL" in refusal(manage("run", "--port", "0", "--data", str(tmp_path), REDIS_URL=url))
 
 
-@pytest.mark.parametrize("port", ["taken", "70000", "harbour"])
+@pytest.mark.parametrize("port", ["taken", "taken over TCP", "70000", "harbour"])
 def test_a_media_port_that_cannot_be_used_is_refused_by_the_name_of_its_setting(tmp_path: Path, port: str) -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM if "TCP" in port else socket.SOCK_DGRAM) as taken:
         taken.bind(("127.0.0.1", 0))
-        chosen = str(taken.getsockname()[1]) if port == "taken" else port
+        if "TCP" in port:
+            taken.listen()
+        chosen = str(taken.getsockname()[1]) if port.startswith("taken") else port
         line = refusal(manage("run", "--port", "0", "--data", str(tmp_path), CLEAC_MEDIA_UDP_PORT=chosen))
     assert "MEDIA_UDP_PORT" in line.upper()
+
+
+@pytest.mark.parametrize("over", ["UDP", "TCP"])
+def test_the_port_of_a_further_media_worker_is_looked_at_before_anything_starts(tmp_path: Path, over: str) -> None:
+    first = two_ports_in_a_row()
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM if over == "TCP" else socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", first + 1))
+        if over == "TCP":
+            taken.listen()
+        chosen = {"CLEAC_MEDIA_UDP_PORT": str(first), "CLEAC_MEDIA_WORKERS": "2"}
+        line = refusal(manage("run", "--port", "0", "--data", str(tmp_path), **chosen))
+    assert f"media port {first + 1}" in line
+    assert "CLEAC_MEDIA_UDP_PORT" in line
+
+
+def two_ports_in_a_row() -> int:
+    """The first of two that nobody has at this moment."""
+    for _ in range(100):
+        with socket.socket() as one, socket.socket() as other, contextlib.suppress(OSError, OverflowError):
+            one.bind(("127.0.0.1", 0))
+            other.bind(("127.0.0.1", one.getsockname()[1] + 1))
+            return int(one.getsockname()[1])
+    raise AssertionError("no two ports in a row are free")
+
+
+def test_more_media_workers_than_ports_after_the_chosen_one_are_refused(tmp_path: Path) -> None:
+    line = refusal(manage("run", "--port", "0", "--data", str(tmp_path), CLEAC_MEDIA_UDP_PORT="65535", CLEAC_MEDIA_WORKERS="2"))
+    assert "CLEAC_MEDIA_UDP_PORT or CLEAC_MEDIA_WORKERS" in line
+
+
+def test_each_media_worker_gets_a_port_of_its_own_where_none_was_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CLEAC_MEDIA_UDP_PORT", raising=False)
+    monkeypatch.setenv("CLEAC_MEDIA_WORKERS", "20")
+    assert len({port for port in ports.media_ports() if port}) == 20
 
 
 @pytest.mark.parametrize("words", [["--port", "harbour"], ["--port", "65536"], ["--colour", "red"]])

@@ -13,6 +13,7 @@ import psycopg
 import pytest
 
 import manage
+from calls.media.native import build
 from cleac_site import backends, bootstrap, valkey
 
 
@@ -109,8 +110,9 @@ def test_another_failure_is_told_in_its_own_last_words() -> None:
 
 def test_an_installation_without_a_network_ends_with_one_line(tmp_path: Path) -> None:
     """The real bootstrap of a copy of the project, with an index that refuses connections and empty caches."""
-    (tmp_path / "cleac_site").mkdir()
-    for name in ("manage.py", "requirements-run.lock", "requirements-uv.lock", "cleac_site/__init__.py", "cleac_site/bootstrap.py"):
+    needed = ("manage.py", "requirements-run.lock", "requirements-uv.lock", "cleac_site/__init__.py", "cleac_site/bootstrap.py")
+    for name in (*needed, "calls/__init__.py", "calls/media/__init__.py", "calls/media/native/__init__.py", "calls/media/native/build.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes((bootstrap.ROOT / name).read_bytes())
     nowhere = f"http://127.0.0.1:{valkey.free_port()}/simple"
     cut_off = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PIP_INDEX_URL": nowhere, "PIP_CONFIG_FILE": os.devnull}
@@ -176,6 +178,60 @@ def test_a_missing_browser_names_its_cure(monkeypatch: pytest.MonkeyPatch, tmp_p
         backends.chromium()
 
 
+def test_a_missing_compiler_names_its_cure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CC", str(tmp_path / "nothing"))
+    with pytest.raises(backends.Missing, match="apt-get install gcc"):
+        backends.compiler()
+
+
+def test_a_compiler_with_sanitizers_is_found_and_has_compiled_the_packet_path() -> None:
+    assert Path(backends.compiler().address).exists()
+    assert build.library().exists()
+
+
+def test_what_tests_start_finds_itself_compiled_also_where_nothing_may_be_written_beside_the_sources(tmp_path: Path) -> None:
+    """Each process is told by its environment; one that was not would compile everything anew."""
+    (tmp_path / "example.py").write_text("import sys; print(__cached__, sys.dont_write_bytecode)")
+    asked = [sys.executable, "-c", "import example"]
+    told = {"PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
+    code = f"from pathlib import Path; from cleac_site import backends; print(backends.bytecode(Path({str(tmp_path)!r})))"
+    forbidden = subprocess.run(
+        [sys.executable, "-c", code], cwd=bootstrap.ROOT, env={**os.environ, **told}, capture_output=True, text=True, check=True
+    )
+
+    done = subprocess.run(asked, env={**told, **ast.literal_eval(forbidden.stdout)}, capture_output=True, text=True, check=True)
+
+    cached, forbids = done.stdout.split()
+    assert forbids == "False"
+    assert Path(cached).is_relative_to(tmp_path / "compiled")
+    assert Path(cached).exists()
+    assert not (tmp_path / "__pycache__").exists()
+
+
+@pytest.mark.parametrize("command", [("prove", "--json"), ("retention", "run", "--json"), ("media", "list", "--json"), ("log", "verify")])
+def test_a_database_without_its_tables_is_told_in_one_line(tmp_path: Path, command: tuple[str, ...]) -> None:
+    done = told_by(tmp_path, *command)
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert len(done.stderr.splitlines()) == 1
+    assert "the database cannot be used" in done.stderr
+
+
+def test_a_command_that_there_is_not_is_wrong_use(tmp_path: Path) -> None:
+    done = told_by(tmp_path, "proove")
+
+    assert done.returncode == 2
+    assert "proove" in done.stderr
+
+
+def told_by(data: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """A command on an empty data folder, with none of the suite's settings."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("CLEAC_", "DATABASE_URL", "REDIS_URL", "DJANGO_"))}
+    environment = kept | {"CLEAC_NO_BOOTSTRAP": "1", "CLEAC_DATA": str(data)}
+    command = [sys.executable, "manage.py", *words]
+    return subprocess.run(command, cwd=bootstrap.ROOT, env=environment, capture_output=True, text=True, check=False)
+
+
 STRAYS = """
 import pytest
 def test_good(): pass
@@ -198,3 +254,19 @@ def test_in_ci_nothing_may_be_left_out(tmp_path: Path, ci: str, arguments: list[
     done = subprocess.run([*base, *bare], cwd=bootstrap.ROOT, env={**os.environ, "CI": ci}, capture_output=True, text=True, check=False)
     assert done.returncode == code, done.stdout + done.stderr
     assert ("left out" in done.stdout) == (code == 1)
+
+
+def test_the_packet_path_in_c_is_compiled_once_and_without_a_compiler_the_reason_is_kept(venv: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CC", "no-such-compiler")
+    bootstrap.compile_native(venv)
+    assert build.failed(build.library(venv)).splitlines() == ["None", "there is no C compiler"]
+
+    monkeypatch.delenv("CC")
+    if build.compiler() is None:
+        return
+    bootstrap.compile_native(venv)
+    made = build.library(venv)
+    assert [path.name for path in made.parent.glob("cleac-media-*")] == [made.name]
+    first = made.stat().st_mtime_ns
+    bootstrap.compile_native(venv)
+    assert made.stat().st_mtime_ns == first

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -193,6 +194,18 @@ def test_an_operator_makes_a_key_that_opens_what_was_asked_for(client: Client) -
         assert (entry.record["by"]["kind"], entry.on_id) == ("operator", key["id"])
 
 
+def test_a_key_of_an_operator_ends_after_a_year_unless_told_otherwise(time_machine: Any) -> None:
+    time_machine.move_to("2030-05-09T10:00:00Z", tick=False)
+    tenant(*INITECH)
+    make = ("key", "--tenant", "initech", "--name", "Booking", "--scope", "tenant:read")
+
+    made = [tenant(*make, *words) for words in ([], ["--last-day", "2030-05-09"], ["--no-end"])]
+
+    assert [key["last_day"] for key in made] == ["2031-05-09", "2030-05-09", None]
+    kept = [Tenant.objects.get(slug="initech").api_keys.get(pk=key["id"]).last_day for key in made]
+    assert kept == [date(2031, 5, 9), date(2030, 5, 9), None]
+
+
 @pytest.mark.parametrize(
     ("words", "code"),
     [
@@ -200,6 +213,9 @@ def test_an_operator_makes_a_key_that_opens_what_was_asked_for(client: Client) -
         (("--tenant", "initech", "--name", " ", "--scope", "tenant:read"), 2),
         (("--tenant", "initech", "--name", "Booking", "--scope", "everything"), 2),
         (("--tenant", "initech", "--name", "Booking"), 2),
+        (("--tenant", "initech", "--name", "Booking", "--scope", "tenant:read", "--last-day", "soon"), 2),
+        (("--tenant", "initech", "--name", "Booking", "--scope", "tenant:read", "--last-day", "2020-01-01"), 2),
+        (("--tenant", "initech", "--name", "Booking", "--scope", "tenant:read", "--last-day", "2031-05-09", "--no-end"), 2),
     ],
 )
 def test_a_key_that_cannot_be_made_is_refused_in_one_line(words: tuple[str, ...], code: int, capsys: pytest.CaptureFixture[str]) -> None:

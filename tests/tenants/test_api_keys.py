@@ -130,7 +130,7 @@ def test_an_administrator_gives_a_key_no_more_than_the_own_role_may(sign_in, cas
         add = {"name": "Eva", "email": "eva@acme.example", "role": "admin", "by": Actor.person(cast.ada), "at": timezone.now()}
         eva = services.add_member(**add)
         with pytest.raises(Refused, match="scope-beyond-role"):
-            services.issue_api_key(name="Desk", scopes=["requests:read"], by=Actor.person(eva.person), at=timezone.now())
+            services.issue_api_key(name="Desk", scopes=["requests:read"], last_day=None, by=Actor.person(eva.person), at=timezone.now())
     browser = sign_in(eva.user)
 
     assert browser.post(PAGE, {"name": "Desk", "scopes": ["requests:read"]}).status_code == 422
@@ -141,21 +141,21 @@ def test_an_administrator_gives_a_key_no_more_than_the_own_role_may(sign_in, cas
 def test_a_key_makes_no_key(cast) -> None:
     by = Actor("api_key", str(cast.ada.pk), str(cast.acme.pk))
     with scope.entered(cast.acme), pytest.raises(Refused, match="scope-beyond-role"):
-        services.issue_api_key(name="Another", scopes=["tenant:read"], by=by, at=timezone.now())
+        services.issue_api_key(name="Another", scopes=["tenant:read"], last_day=None, by=by, at=timezone.now())
 
 
 def test_there_is_an_end_to_the_number_of_keys_and_a_revoked_one_makes_room(cast, monkeypatch) -> None:
     monkeypatch.setattr(services, "MOST_KEYS", 2)
     by = Actor.person(cast.ada)
     with scope.entered(cast.acme):
-        first, _ = services.issue_api_key(name="1", scopes=SCOPES, by=by, at=timezone.now())
-        services.issue_api_key(name="2", scopes=SCOPES, by=by, at=timezone.now())
+        first, _ = services.issue_api_key(name="1", scopes=SCOPES, last_day=None, by=by, at=timezone.now())
+        services.issue_api_key(name="2", scopes=SCOPES, last_day=None, by=by, at=timezone.now())
         with pytest.raises(Refused, match="too-many-keys"):
-            services.issue_api_key(name="3", scopes=SCOPES, by=by, at=timezone.now())
+            services.issue_api_key(name="3", scopes=SCOPES, last_day=None, by=by, at=timezone.now())
 
         services.revoke_api_key(key=first, by=by, at=timezone.now())
 
-        assert services.issue_api_key(name="3", scopes=SCOPES, by=by, at=timezone.now())
+        assert services.issue_api_key(name="3", scopes=SCOPES, last_day=None, by=by, at=timezone.now())
         assert [key.name for key in queries.api_keys_of(cast.acme)] == ["3", "2", "1"]
 
 
@@ -176,3 +176,62 @@ def test_an_owner_revokes_no_key_of_another_tenant(sign_in, cast) -> None:
 
     assert sign_in(cast.ada_user).post(f"{PAGE}{foreign.pk}/revoke").status_code == 404
     assert ApiKey.objects.get(pk=foreign.pk).revoked_at is None
+
+
+# The last day
+
+
+def test_a_year_is_offered_and_the_page_shows_the_last_day_that_was_chosen(sign_in, cast) -> None:
+    ada, today = sign_in(cast.ada_user), timezone.localdate()
+    assert f'value="{today + timedelta(days=365)}"' in ada.get(PAGE).content.decode()
+
+    answer = ada.post(PAGE, {"name": "Booking", "scopes": ["tenant:read"], "last_day": "2031-05-09"})
+
+    assert "Its last day is Fri 9 May 2031." in answer.content.decode()
+    assert "Fri 9 May 2031" in ada.get(PAGE).content.decode()
+    with scope.entered(cast.acme):
+        assert LogEntry.objects.get(kind="api_key.issued").record["facts"]["last_day"] == "2031-05-09"
+
+
+def test_a_key_works_through_its_last_day_and_is_nobody_afterwards(sign_in, cast, time_machine) -> None:
+    today = timezone.localdate()
+    answer = sign_in(cast.ada_user).post(PAGE, {"name": "Booking", "scopes": ["tenant:read"], "last_day": str(today)})
+    (secret,) = re.findall(r"cleac_[\w-]{43}", answer.content.decode())
+    (key,) = cast.acme.api_keys.all()
+
+    time_machine.move_to(key.expires_at - timedelta(seconds=1), tick=False)
+    assert get(Client(), secret).status_code == 200
+    time_machine.move_to(key.expires_at, tick=False)
+    assert (get(Client(), secret).status_code, key.last_day) == (401, today)
+
+
+def test_without_a_last_day_a_key_works_until_it_is_revoked(sign_in, cast, time_machine) -> None:
+    ada = sign_in(cast.ada_user)
+
+    secret = made(ada, "tenant:read")
+
+    assert "No end" in ada.get(PAGE).content.decode()
+    time_machine.move_to(timezone.now() + timedelta(days=20 * 365), tick=False)
+    assert get(Client(), secret).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("last_day", "said"),
+    [("2020-01-01", "lies in the past"), ("9999-12-31", "No calendar goes"), ("soon", "Enter a valid date"), ("0001-01-01", "lies in the past")],
+)
+def test_a_last_day_that_is_over_or_none_is_refused_beside_the_form(sign_in, cast, last_day: str, said: str) -> None:
+    answer = sign_in(cast.ada_user).post(PAGE, {"name": "Booking", "scopes": ["tenant:read"], "last_day": last_day})
+
+    assert (answer.status_code, said in answer.content.decode()) == (422, True)
+    assert not cast.acme.api_keys.exists()
+
+
+def test_a_key_that_has_ended_makes_room_and_stands_below_those_that_open_something(cast, monkeypatch) -> None:
+    monkeypatch.setattr(services, "MOST_KEYS", 1)
+    by, now = Actor.person(cast.ada), timezone.now()
+    with scope.entered(cast.acme):
+        services.issue_api_key(name="older", scopes=SCOPES, last_day=None, by=by, at=now - timedelta(days=1))
+        make.api_key(cast.acme, expires_at=now - timedelta(seconds=1))
+        assert [key.name for key in queries.api_keys_of(cast.acme)] == ["older", "test"]
+        with pytest.raises(Refused, match="too-many-keys"):
+            services.issue_api_key(name="newer", scopes=SCOPES, last_day=None, by=by, at=now)

@@ -20,12 +20,12 @@ from django.utils import timezone
 
 from calls import services as meetings
 from calls.models import Call, Invitation, Meeting, Participant, Ticket
-from compliance.models import Hold, LogEntry, Request
+from compliance.models import Hold, LogEntry, Request, RetentionRule
 from consent.models import Decision, Notice, ServedNotice
 from recordings import services as recording
 from recordings.models import Artefact, Epoch, Recording, Track, Viewing
 from tenants import scope
-from tenants.models import Person, Tenant
+from tenants.models import Person, StaffInvitation, Tenant
 from tenants.permissions import Actor
 from tenants.row_security import references, role_walks_past, walled
 from tests.environment import SUPERUSER
@@ -56,7 +56,9 @@ def one_of_each(tenant: Tenant, person: Person) -> None:
     Artefact.objects.create(**own, kind=Artefact.Kind.JOURNAL, object_name=uuid.uuid4().hex).epochs.add(epoch)
     viewing = {"viewer": person, "purpose": Viewing.Purpose.OWN, "opened_at": at, "expires_at": at + timedelta(minutes=5)}
     Viewing.objects.create(**own, recording=wish, **viewing).epochs.add(epoch)
+    StaffInvitation.objects.create(**own, person=person, role="host", created_at=at, asked_at=at, expires_at=at)
     Hold.objects.create(**own, person_id=person.pk, reason="test", placed_at=at)
+    RetentionRule.objects.create(**own, kind="package", days=3, in_force_from=at)
     Request.objects.create(**own, person=person, kind="access", channel="link", asked_at=at, due_at=at)
 
 
@@ -373,7 +375,8 @@ def production(url: str) -> dict[str, str]:
     """What production needs, with this database."""
     secrets = dict.fromkeys(("CLEAC_SECRET_KEY", "CLEAC_PIPE_KEY", "CLEAC_MASTER_KEY"), "x" * 40)
     servers = {"DATABASE_URL": url, "CLEAC_KEYS_DATABASE_URL": os.environ["DATABASE_URL"], "REDIS_URL": os.environ["REDIS_URL"]}
-    return {"CLEAC_ENV": "production", "CLEAC_PUBLIC_URL": "https://cleac.example", **secrets, **servers}
+    site = {"CLEAC_PUBLIC_URL": "https://cleac.example", "EMAIL_URL": "smtp://127.0.0.1:1"}
+    return {"CLEAC_ENV": "production", **site, **secrets, **servers}
 
 
 def role_finding(**environment: str) -> dict[str, str]:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from allauth.account.models import EmailAddress
 from django.core import mail
+from django.db import connection
+from django.test import Client
+from django.utils import timezone
 
-from tenants.models import User
+from tenants.models import SignInFailures, User
+from tenants.tasks import forget_ended_sessions
 from tests.conftest import forget_cached_limits
 
 PASSWORD = "correct horse battery staple"
@@ -73,6 +79,46 @@ def test_repeated_wrong_passwords_lock_the_address_out(client, hana) -> None:
     assert attempt(client, hana.email, PASSWORD).status_code == 429
 
 
+def test_neither_a_good_nor_a_bad_sign_in_leaves_who_it_was_in_any_table(client, hana) -> None:
+    """Only the account's own row and address know the e-mail; nothing knows the client's address, its browser or what was typed."""
+    browser = {"HTTP_USER_AGENT": "Browser of Hana 17", "REMOTE_ADDR": "198.51.100.77"}
+    client.post("/account/login/", {"login": hana.email, "password": "not the password"}, **browser)
+    client.post("/account/login/", {"login": "gail@private.example", "password": "hers somewhere else"}, **browser)
+    client.post("/account/login/", {"login": hana.email, "password": PASSWORD}, **browser)
+    assert client.get("/t/acme/").status_code == 200
+
+    holding = {table: text for table in connection.introspection.table_names() if (text := rows_of(table))}
+
+    assert SignInFailures.objects.count() == 2
+    for trace in ("Browser of Hana", "198.51.100.77", "gail@private.example", "not the password", "hers somewhere else"):
+        assert [table for table, text in holding.items() if trace in text] == [], trace
+    assert {table for table, text in holding.items() if hana.email in text} == {"tenants_user", "account_emailaddress"}
+
+
+def rows_of(table: str) -> str:
+    with connection.cursor() as cursor:
+        cursor.execute(f'SELECT * FROM "{table}"')  # noqa: S608 - reason: the name comes from the database itself
+        return "\n".join(map(str, cursor.fetchall()))
+
+
+def test_the_count_of_wrong_passwords_goes_with_its_time(client, hana) -> None:
+    attempt(client, hana.email, "wrong password")
+    SignInFailures.objects.update(until=timezone.now() - timedelta(seconds=1))
+
+    forget_ended_sessions()
+
+    assert not SignInFailures.objects.exists()
+
+
+def test_a_try_after_the_time_is_over_is_the_first_again(client, hana) -> None:
+    for n in range(4):
+        attempt(client, hana.email, f"wrong password {n}")
+    SignInFailures.objects.update(until=timezone.now() - timedelta(seconds=1))
+    attempt(client, hana.email, "wrong password")
+
+    assert SignInFailures.objects.get().times == 1
+
+
 def test_a_demo_link_of_another_secret_signs_nobody_in(client, cast) -> None:
     assert client.get("/dev/sign-in/forged-token").status_code == 404
     assert client.get("/t/acme/").status_code == 302
@@ -82,3 +128,11 @@ def test_a_demo_link_signs_its_person_in(client, cast) -> None:
     path = cast.links["Hana"].split("/", 3)[3]
 
     assert client.get("/" + path, follow=True).request["PATH_INFO"] == "/t/acme/"
+
+
+def test_a_form_that_is_older_than_a_sign_in_elsewhere_is_answered_by_a_page_of_ours() -> None:
+    answer = Client(enforce_csrf_checks=True).post("/account/login/", {"login": "hana@acme.example", "password": PASSWORD})
+
+    assert answer.status_code == 403
+    assert "This page was too old" in answer.content.decode()
+    assert "<style" not in answer.content.decode()

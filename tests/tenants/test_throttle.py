@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -15,11 +16,12 @@ from django.test import Client, RequestFactory
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from calls.views import WRONG_LINKS
 from tenants import scope, services, throttle
 from tenants.models import GuestSession
 from tenants.permissions import Actor
+from tenants.throttle import WRONG_LINKS
 from tests.calls import scenes
+from tests.calls.redises import OwnRedis
 from tests.calls.scenes import acme
 from tests.conftest import forget_cached_limits
 
@@ -216,6 +218,24 @@ def test_no_address_is_kept_and_every_counter_dies_with_the_window_after_its_own
     assert len(keys) == 1
     assert b"192.0.2.77" not in keys[0]
     assert 0 < redis.ttl(keys[0]) <= 2 * WRONG_LINKS.seconds
+
+
+def test_a_redis_that_hangs_is_waited_for_by_one_request_and_counts_again_when_it_wakes(
+    client: Client, cast: Any, settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = OwnRedis(tmp_path)
+    settings.CACHES = {"default": settings.CACHES["default"] | {"LOCATION": server.url}}
+    server.hang()
+    try:
+        assert guess(client, 3) == [404] * 3
+        assert [record.getMessage() for record in caplog.records if "not counted" in record.getMessage()] == [
+            "limit wrong-links is not counted: TimeoutError"
+        ]
+        server.wake()
+        monkeypatch.setattr(throttle, "SILENCE", 0.0)
+        assert guess(client, WRONG_LINKS.times + 1)[-1] == 429
+    finally:
+        server.kill()
 
 
 def test_while_redis_is_away_a_good_link_still_opens(client: Client, cast: Any, settings: Any) -> None:

@@ -34,6 +34,14 @@ def needles(found: Iterable[Stretch]) -> list[bytes]:
     return [payload[len(payload) // 2 :][:LENGTH] for payload in payloads]
 
 
+def needles_of_each(found: Iterable[Stretch]) -> list[bytes]:
+    """`needles` of every source of every person in these."""
+    sources: dict[tuple[str, str], list[Stretch]] = {}
+    for stretch in found:
+        sources.setdefault((stretch.name, stretch.source), []).append(stretch)
+    return [needle for stretches in sources.values() for needle in needles(stretches)]
+
+
 def written_forms(needle: bytes) -> list[bytes]:
     """As it is, in hexadecimal, and what it looks like within base64 at each of the three places where it can begin."""
     coded = [base64.b64encode(bytes(skip) + needle)[4:-4] for skip in range(3)]
@@ -42,6 +50,7 @@ def written_forms(needle: bytes) -> list[bytes]:
 
 def places(wanted: list[bytes], stack: Stack, since: float) -> list[str]:
     """Everywhere that one of them was found. `since`: when the recording had not begun, in seconds since 1970."""
+    assert wanted
     rows = [f"{alias}: {table}" for alias in DATABASES for table in in_database(wanted, alias)]
     return [*in_files(wanted, stack, since), *rows, *in_write_ahead_log(wanted, since)]
 

@@ -28,6 +28,7 @@ CHECK = 0xA5
 SCREEN = 0x80  # added to the number of a person for what that person's screen shows
 BASE_PITCH, PITCH_STEP = 600, 200  # Hz
 FLASH = 100  # ms
+PICTURES = 12.5  # a second: one at least in each flash, and three browsers on two cores keep up
 RATE = 48_000  # samples per second
 WINDOW = 4096  # samples, 85 ms: within one beep, and narrow enough to tell two pitches apart
 AUDIBLE = 0.05  # of a full swing; a beep has 0.5
@@ -35,7 +36,7 @@ AUDIBLE = 0.05  # of a full swing; a beep has 0.5
 Gray = NDArray[np.uint8]
 Sound = NDArray[np.float32]
 
-SOURCE = """({who, width, height, columns, rows, blockWidth, blockHeight, top, check, screen, pitch, flash}) => {
+SOURCE = """({who, width, height, columns, rows, blockWidth, blockHeight, top, check, screen, pitch, flash, rate}) => {
   const picture = (number) => {
     const canvas = Object.assign(document.createElement("canvas"), {width, height});
     const brush = canvas.getContext("2d", {alpha: false});
@@ -53,8 +54,8 @@ SOURCE = """({who, width, height, columns, rows, blockWidth, blockHeight, top, c
       }
     };
     paint();
-    setInterval(paint, 40);
-    return canvas.captureStream(25).getVideoTracks()[0];
+    setInterval(paint, 1000 / rate);
+    return canvas.captureStream(rate).getVideoTracks()[0];
   };
   let sound = null;
   const listen = async () => {
@@ -87,13 +88,13 @@ SOURCE = """({who, width, height, columns, rows, blockWidth, blockHeight, top, c
   devices.getDisplayMedia = async () => new MediaStream([picture(who | screen)]);
 }"""
 
-GRAY = """([tile, width, height]) => {
+BAND = """([tile, width, height, top]) => {
   const video = document.querySelector(`[data-tile="${tile}"] video`);
   if (!video || !video.videoWidth || video.readyState < 2) return null;
   const canvas = Object.assign(document.createElement("canvas"), {width, height});
   const brush = canvas.getContext("2d");
   brush.drawImage(video, 0, 0, width, height);
-  const colours = brush.getImageData(0, 0, width, height).data;
+  const colours = brush.getImageData(0, top, width, height - top).data;
   let text = "";
   for (let at = 0; at < colours.length; at += 4) text += String.fromCharCode(colours[at + 1]);
   return btoa(text);
@@ -123,6 +124,7 @@ async def burn_in(context: BrowserContext, who: int) -> None:
         "screen": SCREEN,
         "pitch": pitch_of(who),
         "flash": FLASH,
+        "rate": PICTURES,
     }
     await context.add_init_script(f"if (navigator.mediaDevices) ({SOURCE})({json.dumps(facts)});")
 
@@ -134,10 +136,12 @@ def pitch_of(who: int) -> int:
 
 async def seen(page: Page, tile: str) -> Stamp | None:
     """What the tile `<participant>/person` or `<participant>/screen` shows now, or None while it shows nothing that can be read."""
-    encoded = await page.evaluate(GRAY, [tile, WIDTH, HEIGHT])
+    encoded = await page.evaluate(BAND, [tile, WIDTH, HEIGHT, TOP])
     if encoded is None:
         return None
-    return stamp_of(np.frombuffer(base64.b64decode(encoded), dtype=np.uint8).reshape(HEIGHT, WIDTH))
+    picture = np.zeros((HEIGHT, WIDTH), dtype=np.uint8)
+    picture[TOP:] = np.frombuffer(base64.b64decode(encoded), dtype=np.uint8).reshape(HEIGHT - TOP, WIDTH)
+    return stamp_of(picture)
 
 
 def stamp_of(picture: Gray) -> Stamp | None:

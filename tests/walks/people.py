@@ -10,18 +10,17 @@ import os
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from playwright.async_api import Locator, Page, expect
 
+from tests import axe
+
 from . import media
 
 PATIENCE = 60.0  # seconds until something that must happen counts as not happening: the machine may be busy with other work
 expect.set_options(timeout=PATIENCE * 1000)
-RULES = ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa", "best-practice"]
 NUMBERS = {"Hana": 1, "Gail": 2, "Gus": 3}  # burned into each one's picture
 SHOTS = os.environ.get("CLEAC_SCREENSHOTS")
 LOOKS = [(scheme, width) for scheme in ("light", "dark") for width in (360, 1280)]
@@ -51,9 +50,8 @@ SOCKETS = """globalThis.sockets = [];
 globalThis.WebSocket = class extends WebSocket { constructor(...facts) { super(...facts); sockets.push(this); } };"""
 
 
-@cache
-def axe() -> str:
-    return files("axe_core_python").joinpath("axe.min.js").read_text()
+CONNECTIONS = """globalThis.connections = [];
+globalThis.RTCPeerConnection = class extends RTCPeerConnection { constructor(...facts) { super(...facts); connections.push(this); } };"""
 
 
 async def until(what: str, found: Callable[[], Awaitable[Any]], patience: float = PATIENCE) -> Any:
@@ -90,11 +88,7 @@ class Attendee:
         for scheme, width in LOOKS:
             await self.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]  # reason: a literal, by way of a list
             await self.page.set_viewport_size({"width": width, "height": 800})
-            await self.page.evaluate(axe())
-            report = await self.page.evaluate("rules => axe.run({runOnly: rules})", RULES)
-            faults = [f"{rule['id']}: {node['html']}" for rule in report["violations"] for node in rule["nodes"]]
-            assert (step, scheme, width, faults) == (step, scheme, width, [])
-            assert not await self.page.evaluate("document.documentElement.scrollWidth > window.innerWidth"), f"{step} is wider than {width} px"
+            assert (step, scheme, width, await axe.faults(self.page)) == (step, scheme, width, [])
             if SHOTS:
                 name = f"{step.replace(' ', '-')}-{self.name.lower()}-{scheme}-{width}.png"
                 await self.page.screenshot(path=Path(SHOTS) / name, full_page=True)
@@ -191,17 +185,17 @@ class Recorded(Trio):
     before: frozenset[str]
 
 
-async def created_meeting(hana: Attendee, link: str) -> dict[str, str]:
+async def created_meeting(hana: Attendee, link: str, title: str = "Loan review") -> dict[str, str]:
     """Hana signs in, plans a meeting that asks everything, and invites both guests. Returns their personal links."""
     page = hana.page
     await page.goto(link)
     await page.goto("/t/acme/meetings/")
-    await page.get_by_label("Title").fill("Loan review")
+    await page.get_by_label("Title").fill(title)
     await page.get_by_label("Why you meet").fill("We go through your application together.")
     for box in await page.get_by_role("checkbox").all():
         await box.check()
     await page.get_by_role("button", name="Create the meeting").click()
-    await expect(page.get_by_role("heading", level=1)).to_have_text("Loan review")
+    await expect(page.get_by_role("heading", level=1)).to_have_text(title)
     links = {}
     for name in ("Gail", "Gus"):
         await page.get_by_label("Name").fill(name)

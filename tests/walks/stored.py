@@ -28,6 +28,7 @@ from tenants.keys import service as keys
 from . import media
 from .people import NUMBERS
 
+PICTURES = ("cam", "screen")
 SEQUENCE, PICTURE_IDS = 1 << 16, 1 << 15  # RFC 3550 section 5.1; RFC 7741 section 4.2
 
 
@@ -75,7 +76,7 @@ class Stretch:
     @cached_property
     def shown(self) -> list[Shown]:
         """Every picture that can be decoded, in order; sound has none."""
-        if self.source == "mic":
+        if self.source not in PICTURES:
             return []
         decoder: Any = av.CodecContext.create("vp8", "r")
         found = []
@@ -85,6 +86,11 @@ class Stretch:
         return found
 
     @property
+    def number_of_owner(self) -> int:
+        """The number that whatever can be seen or heard in it has to carry."""
+        return NUMBERS[self.name] | (media.SCREEN if self.source == "screen" else 0)
+
+    @property
     def stamps(self) -> list[media.Stamp]:
         """What the pictures say of themselves; those that cannot be read are left out."""
         return [one.stamp for one in self.shown if one.stamp]
@@ -92,7 +98,7 @@ class Stretch:
     @cached_property
     def people(self) -> set[int | None]:
         """Whose numbers can be seen or heard in it; None is a picture that says nothing."""
-        if self.source == "cam":
+        if self.source in PICTURES:
             return {one.stamp.who if one.stamp else None for one in self.shown}
         return {who for who in NUMBERS.values() if media.loudness(self.sound, who) >= media.AUDIBLE}
 
@@ -130,7 +136,7 @@ class Stretch:
 
     def missing(self) -> int:
         """How much is missing between the first thing stored and the last: pictures, or packets of sound."""
-        if self.source == "cam":
+        if self.source in PICTURES:
             steps = [VpxPayloadDescriptor.parse(packets[0].packet.payload)[0].picture_id for packets in self._pictures()]
             return sum((after - before) % PICTURE_IDS - 1 for before, after in zip(steps, steps[1:], strict=False))
         numbers = [one.packet.sequence_number for one in self.arrived]
@@ -183,9 +189,15 @@ def _opened(epoch: Epoch) -> Iterator[Held]:
 
 
 def stretches(tenant: Any, **which: Any) -> list[Stretch]:
-    """What `held` finds, as far as it was written."""
-    with held(tenant, **which) as found:
-        return [one.read() for one in found]
+    """What `held` finds, as far as it was written. A journal that goes between being found and being opened makes it look again."""
+    for last in (False, False, False, True):
+        try:
+            with held(tenant, **which) as found:
+                return [one.read() for one in found]
+        except FileNotFoundError:
+            if last:
+                raise
+    raise AssertionError
 
 
 # Where the recording's time 0 lies on the clock of the burned-in times

@@ -50,6 +50,7 @@ async def test_three_people_see_and_hear_each_other_whatever_they_answered(trio:
         await expect(viewer.tile("Gail").locator(".mark")).to_have_attribute("data-mark", "agreed")
         await expect(viewer.tile("Gus").locator(".mark")).to_have_attribute("data-mark", "declined")
         await expect(viewer.page.locator("[data-kept]")).to_contain_text("0 of 3 people")
+        await expect(viewer.page.locator("[data-kept]")).to_have_attribute("data-mark", "off")
 
 
 async def test_one_tap_withdraws_and_everybody_sees_the_mark(trio: Trio) -> None:

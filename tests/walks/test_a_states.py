@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 import pytest
@@ -15,18 +16,18 @@ from django.utils import timezone
 from playwright.async_api import Page, expect
 
 from calls import services
-from calls.models import Meeting, Participant
+from calls.models import Call, Meeting, Participant
 from calls.queries import GUEST_SEATS
-from calls.views import WRONG_LINKS
 from tenants import scope
 from tenants import services as house
 from tenants.models import GuestSession, LinkSecret
 from tenants.permissions import Actor
+from tenants.throttle import WRONG_LINKS
 from tests.calls import scenes
 from tests.conftest import Visitor, forget_cached_limits
 
 from . import media
-from .people import NUMBERS, PATIENCE, Attendee, until
+from .people import CONNECTIONS, NUMBERS, PATIENCE, Attendee, until
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
@@ -104,12 +105,27 @@ class Meetings:
         other = Participant.objects.select_related("person").filter(role=Participant.Role.GUEST).first()
         services.leave(participant=other, by=Actor.person(other.person), at=timezone.now())
 
+    def remove_gail(self) -> None:
+        services.remove(participant=self._gail(), **self._by_hana())
+
     def sign_gail_out(self) -> None:
         session = GuestSession.objects.get(person=self.cast.gail)
         house.end_guest_session(session=session, by=Actor.person(self.cast.gail), at=timezone.now())
 
     def end(self) -> None:
         services.end(call=self._gail().call, **self._by_hana())
+
+    def end_without_host(self) -> None:
+        """Hana works for Acme no more; what the sweep does after the time to mend it."""
+        by, at = Actor.person(self.cast.ada), timezone.now()
+        house.change_role(membership=self.cast.memberships["Hana"], role="member", by=by, at=at)
+        Call.objects.update(started_at=at - timedelta(hours=1))
+        services.end_without_host(call=self._gail().call, away_since=at, by=Actor.job("test"), at=at)
+
+    def set_role(self, role: str, started_at: datetime) -> None:
+        """Hana's role among the staff, and when the call began: without a host it ends half a minute later, and then with the next sweep."""
+        house.change_role(membership=self.cast.memberships["Hana"], role=role, by=Actor.person(self.cast.ada), at=timezone.now())
+        Call.objects.update(started_at=started_at)
 
     def _gail(self) -> Participant:
         found: Participant = Participant.objects.select_related("call").get(person=self.cast.gail)
@@ -129,6 +145,7 @@ async def gail(visitor: Visit) -> Attendee:
     arrived = await visitor(viewport={"width": 1280, "height": 800}, color_scheme="light", reduced_motion="reduce")
     await media.burn_in(arrived.context, NUMBERS["Gail"])
     await arrived.context.add_init_script(KEEP_TRACKS)
+    await arrived.context.add_init_script(CONNECTIONS)
     return Attendee("Gail", arrived)
 
 
@@ -212,6 +229,21 @@ async def test_who_joins_from_another_tab_goes_on_there_and_can_come_back(gail: 
     await seen(second.page, "You joined from another place")
 
 
+@pytest.mark.parametrize(("way", "heading"), [("remove_gail", "You were removed from the call"), ("sign_gail_out", "You are no longer signed in")])
+async def test_who_may_not_be_there_any_more_is_told_so_and_media_end_although_the_page_would_hold_on(
+    gail: Attendee, link: str, meetings: Meetings, way: str, heading: str
+) -> None:
+    """What `bench access` takes the time of."""
+    await until("media flow", lambda: gail.page.evaluate("connections.some(one => one.connectionState === 'connected')"))
+    await gail.page.evaluate("RTCPeerConnection.prototype.close = () => {}")
+
+    await meetings.elsewhere(getattr(meetings, way))
+
+    await seen(gail.page, heading)
+    await devices_are_off(gail.page)
+    await until("the server has let go", lambda: gail.page.evaluate("connections.every(one => one.connectionState !== 'connected')"))
+
+
 async def test_whose_session_ends_in_the_call_is_out_and_comes_back_by_the_link(gail: Attendee, link: str, meetings: Meetings) -> None:
     """Signed out elsewhere: the page stops by itself, says so, and the invitation still works."""
     await meetings.elsewhere(meetings.sign_gail_out)
@@ -232,6 +264,39 @@ async def test_when_the_host_ends_the_meeting_everybody_is_told_and_nothing_runs
     await expect(gail.page.get_by_role("heading", name="What was kept of you")).to_be_visible()
     await devices_are_off(gail.page)
     await gail.inspect("state ended in the call")
+
+
+async def test_when_no_host_is_left_everybody_is_told_why_it_ended_and_what_becomes_of_the_recording(
+    gail: Attendee, link: str, meetings: Meetings
+) -> None:
+    await meetings.elsewhere(meetings.end_without_host)
+
+    await seen(gail.page, "The call has ended because no host is left")
+    await expect(gail.page.get_by_text("the recording has stopped with it")).to_be_visible()
+    await devices_are_off(gail.page)
+    await gail.inspect("state no host")
+
+
+async def test_who_is_left_without_a_host_sees_and_hears_the_end_coming_and_that_it_is_called_off(
+    gail: Attendee, link: str, meetings: Meetings
+) -> None:
+    coming = gail.page.locator('[data-banner="hostless"]')
+
+    await meetings.elsewhere(meetings.set_role, "member", scenes.later(minutes=5))
+
+    await expect(coming).to_have_text(re.compile(r"No host is left\. The call, and any recording of it, ends in [45]:\d\d unless"))
+    first = await coming.inner_text()
+    await expect(gail.page.locator("[data-announce]", has_text="No host is left.")).to_have_count(1)
+    await expect(coming).not_to_have_text(first)
+    await gail.inspect("state no host soon")
+
+    await meetings.elsewhere(meetings.set_role, "host", timezone.now())
+    await expect(coming).to_be_hidden()
+    await expect(gail.page.locator("[data-announce]", has_text="The call has a host again and goes on.")).to_have_count(1)
+
+    await meetings.elsewhere(meetings.set_role, "member", scenes.later(hours=-1))
+    await expect(coming).to_have_text(re.compile("ends any moment now"))
+    await seen(gail.page, "The call has ended because no host is left")
 
 
 async def test_who_opens_a_good_link_where_too_many_were_guessed_is_told_to_wait_and_not_that_it_is_bad(gail: Attendee, meetings: Meetings) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
 import pytest
 from playwright.async_api import expect
 
@@ -35,3 +38,19 @@ async def test_somebody_of_another_tenant_sees_a_plain_page_that_says_not_found(
     assert answer.status == 404
     await expect(page.get_by_text("Acme")).to_have_count(0)
     person.errors.clear()  # the browser itself reports the 404 that this test asks for
+
+
+async def test_moments_stand_in_the_readers_own_time_zone(visitor, live_cast) -> None:
+    page = (await visitor(timezone_id="Europe/Helsinki")).page
+    await page.goto(live_cast.links["Hana"])
+    await page.goto("/t/acme/meetings/")
+    await page.get_by_label("Title").fill("Loan review")
+    await page.get_by_label("Why you meet").fill("We go through your application together.")
+    await page.get_by_role("button", name="Create the meeting").click()
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Loan review")
+
+    await page.goto("/t/acme/meetings/")
+
+    moment = page.locator("time[data-moment]").first
+    at = datetime.fromisoformat(await moment.get_attribute("datetime") or "").astimezone(ZoneInfo("Europe/Helsinki"))
+    await expect(moment).to_have_text(f"{at:%a} {at.day} {at:%b %Y, %H:%M} (Helsinki)")

@@ -14,9 +14,11 @@ from recordings import storage
 from recordings.models import Artefact, Recording
 from tenants import scope
 from tenants.keys import port
+from tests.stack import Stack
 
-from . import media
+from . import canary, media
 from .people import NUMBERS, PATIENCE, Attendee, Recorded, until
+from .stored import held
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
@@ -77,11 +79,15 @@ async def play(page: Page) -> None:
     await expect(page.locator("[data-controls]")).to_have_attribute("data-state", "playing", timeout=SLOW)
 
 
-async def test_everybody_who_agreed_plays_and_a_guest_has_the_own_part_erased(recorded: Recorded, live_cast: Any) -> None:
+async def test_everybody_who_agreed_plays_and_a_guest_has_the_own_part_erased(recorded: Recorded, live_cast: Any, stack: Stack) -> None:
+    """At the end, pieces of what was captured, played and erased are looked for in clear: on the disk, in the databases, with the browsers too."""
     hana, gail, gus = recorded.everybody
     tenant = live_cast.acme
-    await hana.page.keyboard.press("r")
-    await finished(tenant)
+    with held(tenant) as journals:
+        await hana.page.keyboard.press("r")
+        await finished(tenant)
+        needles = canary.needles_of_each([journal.read() for journal in journals])
+    assert len(needles) == 4 * canary.EACH
 
     # The host: a purpose is stated, everybody who agreed plays, whoever declined is a neutral tile.
     await opened_by_hana(hana)
@@ -134,3 +140,4 @@ async def test_everybody_who_agreed_plays_and_a_guest_has_the_own_part_erased(re
     assert (await picture_of(hana, "Hana")).who == NUMBERS["Hana"]
     await expect(hana.tile("Gail").locator(".mark-words")).to_contain_text("Erased")
     await expect(hana.tile("Gail").locator("video")).to_have_count(0)
+    assert canary.places(needles, stack, recorded.since) == []

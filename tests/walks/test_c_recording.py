@@ -21,12 +21,20 @@ from tenants import scope
 from tests.stack import Stack
 
 from . import canary
-from .people import NUMBERS, PATIENCE, Attendee, Recorded, marked, until
+from .people import NUMBERS, PATIENCE, QUESTIONS, Attendee, Recorded, created_meeting, marked, until
 from .stored import Stretch, held, start_not_after, start_not_before, stretches
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 SLOW = PATIENCE * 1000  # ms
+TRACKS = [(name, source) for name in ("Hana", "Gail") for source in ("mic", "cam")]
+COLOURS = """worn => {
+  const probe = document.body.appendChild(document.createElement("i"));
+  const colour = name => { probe.style.color = `var(--${name})`; return getComputedStyle(probe).color; };
+  const found = {worn: worn.map(one => getComputedStyle(document.querySelector(one)).color), "told by": ["captured", "agreed"].map(colour)};
+  probe.remove();
+  return found;
+}"""
 
 
 # What people see
@@ -35,6 +43,14 @@ SLOW = PATIENCE * 1000  # ms
 def line(attendee: Attendee, panel: str, name: str, source: str) -> Locator:
     """The mark of one source of somebody, in a panel that is open in this person's page."""
     return attendee.page.locator(f"#{panel}-panel .person", has_text=name).locator(".mark", has_text=source)
+
+
+async def nobody_seems_kept(viewer: Attendee) -> None:
+    """What is said of the recording as a whole has neither a mark that stands for an answer nor a colour of capture or agreement."""
+    for mark in ("[data-kept]", "[data-record-state]"):
+        await expect(viewer.page.locator(mark)).to_have_attribute("data-mark", "off")
+    colours = await viewer.page.evaluate(COLOURS, ["[data-kept]", "[data-record-state]", "[data-recording]"])
+    assert not set(colours["worn"]) & set(colours["told by"])
 
 
 async def kept_now(viewers: list[Attendee], words: str) -> None:
@@ -79,11 +95,16 @@ def objects_of(tenant: Any, *names: str) -> set[str]:
         return set(Artefact.objects.filter(epochs__track__person__name__in=names).values_list("object_name", flat=True))
 
 
+def screen_is_stored(tenant: Any) -> bool:
+    """A picture of Gail's screen can be decoded from what is stored."""
+    return any(one.people for one in stretches(tenant, track__person__name="Gail", track__source="screen"))
+
+
 def nothing_of_others(found: list[Stretch]) -> None:
     """Each stretch is one stream; all that can be decoded of it says whose it is, and that is the person it was stored for."""
     for stretch in found:
         assert len({one.packet.ssrc for one in stretch.arrived}) <= 1
-        assert stretch.people <= {NUMBERS[stretch.name]}
+        assert stretch.people <= {stretch.number_of_owner}
 
 
 async def test_recording_is_told_to_everybody_and_keeps_only_who_agreed(recorded: Recorded) -> None:
@@ -91,6 +112,7 @@ async def test_recording_is_told_to_everybody_and_keeps_only_who_agreed(recorded
     await expect(recorded.hana.control("record")).to_have_attribute("aria-pressed", "true")
     for viewer in recorded.everybody:
         await expect(viewer.page.locator("[data-recording]")).to_have_attribute("data-state", "on")
+        await expect(viewer.page.locator("[data-kept]")).to_have_attribute("data-mark", "captured")
     for guest in (recorded.gail, recorded.gus):
         await expect(guest.control("record")).to_be_hidden()
     inside, outside = (recorded.hana.page.locator(f"#record-panel [data-list={side}] .person") for side in ("in", "out"))
@@ -100,6 +122,30 @@ async def test_recording_is_told_to_everybody_and_keeps_only_who_agreed(recorded
     await expect(outside).to_contain_text("camera: Live only")
     await recorded.hana.inspect("9 recording")
     await recorded.gus.sees("Gail")
+
+
+async def test_a_recording_in_which_everybody_declined_never_looks_as_if_somebody_were_kept(people: dict[str, Attendee], live_cast: Any) -> None:
+    hana = people["Hana"]
+    await created_meeting(hana, live_cast.links["Hana"])
+    await hana.page.get_by_role("link", name="Open the room").click()
+    await hana.walk_in(False)
+    await hana.in_the_room()
+    state = hana.page.locator("[data-record-state]")
+
+    await hana.control("record").click()
+
+    await expect(hana.page.locator("[data-recording]")).to_have_text("Recording, nobody is kept")
+    await expect(state).to_have_text("Recording, nobody is kept")
+    await expect(hana.control("record")).to_have_attribute("aria-pressed", "true")
+    await nobody_seems_kept(hana)
+    await hana.inspect("9 recording nobody")
+
+    await hana.control("record").click()
+
+    await expect(state).to_have_text("Not recording")
+    await expect(hana.control("record")).to_have_attribute("aria-pressed", "false")
+    await nobody_seems_kept(hana)
+    await hana.inspect("9 not recording")
 
 
 async def test_a_withdrawal_stops_capture_at_once_and_a_new_yes_begins_under_a_new_key(recorded: Recorded, live_cast: Any) -> None:
@@ -145,11 +191,36 @@ async def test_a_withdrawal_stops_capture_at_once_and_a_new_yes_begins_under_a_n
     assert later
     assert all(second.sealed_key != first.sealed_key for second in later)
 
+    await gail.page.get_by_role("button", name="Stop, and erase what is kept of me").click()
+    await gail.inspect("9 stop and erase")
+    await gail.page.get_by_role("button", name="Stop and erase", exact=True).click()
+
+    await expect(gail.page.locator("[data-slot=erased]")).to_have_text(
+        "What was kept of you in this meeting is being erased. Nobody can play it any more."
+    )
+    await marked([hana, gail, gus], Gail="declined", Hana="captured")
+    for purpose in QUESTIONS:
+        await expect(answer_to(gail, purpose, "no")).to_have_attribute("aria-pressed", "true")
+    await hana.sees("Gail")
+    await closed(live_cast.acme, "Gail")
+    with scope.entered(live_cast.acme):
+        whatever = Epoch.objects.filter(track__person__name="Gail", restricted_at=None)
+        assert not whatever.exclude(cut="unused").exists()
+        assert not Artefact.objects.filter(epochs__in=whatever).exclude(state=Artefact.State.SHREDDED).exists(), "what was never begun has no key"
+        assert not Epoch.objects.filter(track__person__name="Hana").exclude(restricted_at=None).exists()
+
 
 async def test_after_the_stop_nothing_more_is_kept_and_nothing_of_gus_ever_was(recorded: Recorded, live_cast: Any, stack: Stack) -> None:
-    """Every stored object is opened and decoded. Then pieces of what was in them are looked for in clear, and found only where planted."""
+    """Every stored object is opened and decoded. Then pieces of what was in them are looked for in clear, and found only where planted.
+
+    Gail and Gus share a screen each, and everybody sees both; only Gail agreed to have hers kept.
+    """
     await recorded.gail.sees("Gus")
     await recorded.gail.hears("Gus")
+    for sharing in (recorded.gail, recorded.gus):
+        await sharing.control("share").click()
+        await recorded.hana.sees(sharing.name, "screen")
+    await until("a picture of Gail's screen is stored", lambda: asyncio.to_thread(screen_is_stored, live_cast.acme))
 
     with held(live_cast.acme) as journals:
         await recorded.hana.page.keyboard.press("r")
@@ -161,13 +232,13 @@ async def test_after_the_stop_nothing_more_is_kept_and_nothing_of_gus_ever_was(r
     await kept_now(recorded.everybody, "0 of 3")
     for viewer in recorded.everybody:
         await expect(viewer.page.locator("[data-recording]")).to_have_text("Not recording")
+        await nobody_seems_kept(viewer)
     await expect(recorded.hana.control("record")).to_have_attribute("aria-pressed", "false")
     nothing_of_others(found)
-    for name in ("Hana", "Gail"):
-        for source in ("mic", "cam"):
-            theirs = [stretch for stretch in found if (stretch.name, stretch.source) == (name, source)]
-            assert {number for stretch in theirs for number in stretch.people} == {NUMBERS[name]}
-            needles += canary.needles(theirs)
+    for name, source in (*TRACKS, ("Gail", "screen")):
+        theirs = [stretch for stretch in found if (stretch.name, stretch.source) == (name, source)]
+        assert {number for stretch in theirs for number in stretch.people} == {theirs[0].number_of_owner}
+        needles += canary.needles(theirs)
     with scope.entered(live_cast.acme):
         assert not Track.objects.filter(person__name="Gus").exists()
         assert {stretch.epoch for stretch in found} == set(Epoch.objects.exclude(cut="unused").values_list("pk", flat=True))

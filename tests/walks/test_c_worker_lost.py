@@ -72,11 +72,16 @@ def killed(stack: stacks.Stack) -> float:
     moment = time.time() * 1000
     fallen.send_signal(signal.SIGKILL)
     assert fallen.wait(PATIENCE) == -signal.SIGKILL
+    another(stack)
+    return moment
+
+
+def another(stack: stacks.Stack) -> None:
+    """A media worker in the place of the one that has ended."""
     with (stack.logs / "media.log").open("ab") as log:
         options = {"cwd": stacks.ROOT, "env": stacks.child_environment(), "stdout": log, "stderr": log}
         command = stacks.commands(WEB_PORT)["media"]
         stack.processes["media"] = subprocess.Popen(command, **options, preexec_fn=watchdog.die_with_parent)
-    return moment
 
 
 async def started_again(stack: stacks.Stack, said_before: int) -> None:

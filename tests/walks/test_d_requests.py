@@ -17,12 +17,15 @@ from playwright.async_api import Browser, Page, expect
 from compliance.models import Request
 from recordings.models import Artefact, Recording
 from tenants import scope
+from tests.stack import Stack
 
+from . import canary
 from .people import NUMBERS, Attendee, Recorded, until
+from .stored import held
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
-FILES = {"index.html", "style.css", "data.json", "decisions.json", "looks.json", "checksums.txt"}
+FILES = {"index.html", "style.css", "data.json", "decisions.json", "looks.json", "manifest.json", "checksums.txt"}
 PLAY = """async media => {
     media.muted = true;
     await media.play();
@@ -65,6 +68,11 @@ async def taken(page: Page, button: str, folder: Path) -> Path:
     return path
 
 
+def saved_by_her(place: str, folder: Path) -> bool:
+    """In the folder of this test, or where her browser keeps a download until it is saved."""
+    return Path(place).is_relative_to(folder) or any(part.startswith("playwright-artifacts-") for part in Path(place).parts)
+
+
 async def opens_offline(browser: Browser, folder: Path) -> list[list[Any]]:
     """The package's first page from the disk, without a network: how each of its media played."""
     context = await browser.new_context(offline=True)
@@ -81,12 +89,15 @@ async def opens_offline(browser: Browser, folder: Path) -> list[list[Any]]:
 
 
 async def test_a_guest_takes_a_copy_away_has_everything_erased_and_the_officer_reports_it(
-    recorded: Recorded, visitor: Callable[..., Awaitable[Any]], live_cast: Any, browser: Browser, tmp_path: Path
+    recorded: Recorded, visitor: Callable[..., Awaitable[Any]], live_cast: Any, browser: Browser, tmp_path: Path, stack: Stack
 ) -> None:
+    """What was in the copy lies in clear where she saved it, and nowhere else."""
     hana, gail, _ = recorded.everybody
     tenant = live_cast.acme
-    await hana.page.keyboard.press("r")
-    await until("the recording is ready", lambda: inside(tenant, lambda: Recording.objects.get().state == "READY"))
+    with held(tenant) as journals:
+        await hana.page.keyboard.press("r")
+        await until("the recording is ready", lambda: inside(tenant, lambda: Recording.objects.get().state == "READY"))
+        needles = canary.needles_of_each([journal.read() for journal in journals])
 
     # What is kept of her, from her own link.
     await gail.page.goto("/my/")
@@ -112,6 +123,10 @@ async def test_a_guest_takes_a_copy_away_has_everything_erased_and_the_officer_r
     assert sums == {name: sha256((folder / name).read_bytes()).hexdigest() for name in names - {"checksums.txt"}}
     assert {row["granted"] for row in json.loads((folder / "decisions.json").read_text())} == {True}
     assert sorted(await opens_offline(browser, folder)) == [[True, 0], [True, 640]]
+
+    found = canary.places(needles, stack, recorded.since)
+    assert [place for place in found if Path(place).is_relative_to(tmp_path)]
+    assert [place for place in found if not saved_by_her(place, tmp_path)] == []
 
     # The officer sees it with its deadline.
     dora = Attendee("Dora", await visitor(viewport={"width": 1280, "height": 800}, reduced_motion="reduce"))
