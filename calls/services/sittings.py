@@ -309,9 +309,15 @@ def locked_meeting(*, meeting: Meeting) -> Meeting:
 
 
 def locked(*, participant: Participant) -> Participant:
-    """The participant as it is now, locked until the commit; its call is locked first, so that steps of one call follow each other."""
-    call = Call.objects.select_for_update(no_key=True).get(pk=participant.call_id)
-    locked: Participant = Participant.objects.select_for_update(no_key=True).get(pk=participant.pk)
+    """The participant as it is now, locked until the commit; its call is locked first, so that steps of one call follow each other.
+
+    Raises Refused("ended", 410) where one of them has been deleted meanwhile.
+    """
+    try:
+        call = Call.objects.select_for_update(no_key=True).get(pk=participant.call_id)
+        locked: Participant = Participant.objects.select_for_update(no_key=True).get(pk=participant.pk)
+    except (Call.DoesNotExist, Participant.DoesNotExist):
+        raise Refused("ended", 410) from None
     locked.call = call
     return locked
 

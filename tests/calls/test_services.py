@@ -244,6 +244,15 @@ def test_closing_the_waiting_page_gives_up_the_wait_and_keeps_the_place(cast) ->
         assert queries.position(services.ready(participant=gail, **by(cast.gail))) == 1
 
 
+def test_a_page_whose_call_was_deleted_meanwhile_is_told_that_it_is_over(cast) -> None:
+    with acme(cast):
+        gail = scenes.waiting(scenes.meeting(cast), cast.gail)
+        gail.call.delete()
+
+        with pytest.raises(Refused, match="ended"):
+            services.step_back(participant=gail, **by(cast.gail))
+
+
 def test_whoever_left_comes_back_through_the_lobby_without_waiting_again(cast) -> None:
     with acme(cast):
         found = scenes.meeting(cast)

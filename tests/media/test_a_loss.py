@@ -31,6 +31,7 @@ SMALL = (320, 180)  # so small a camera is sent in one layer
 WHOLE = 1280  # pixels, the width of the best layer of a large one
 PICTURES, SOUNDS = 150, 300  # of each so many more show that the call goes on
 LOST_UNREPAIRED = 0.0975  # of what one says to another when each way loses 5 of 100 and nothing is asked for again
+GROWN = 600_000  # bit/s of the best layer, half of what it has in the end
 UNSETTLED = 50  # packets of sound, a second
 MOST_LOST = 0.03  # of sound, after repair; what has just got lost is still asked for
 
@@ -173,9 +174,15 @@ async def test_with_5_percent_lost_each_way_a_call_stays_fluent_and_its_recordin
 
 async def test_with_15_percent_lost_on_the_way_to_a_listener_voices_stay_and_a_lower_layer_comes(opened: Hall) -> None:
     hana, gail = await opened.join("hana"), await lossy(opened, "gail", 0.15, 21)
-    gail.shows(("hana", 720))
     await hana.film()
     await hana.speak()
+
+    async def grown() -> bool:
+        best = track_of(hana, "cam").meter.arriving[-1]
+        return best is not None and best > GROWN
+
+    await until("Hana's best layer is there, so that a lower one is a choice", grown)
+    gail.shows(("hana", 720))
 
     async def lower() -> bool:
         return bool((await gail.received("hana")).get("frameWidth", WHOLE) < WHOLE)

@@ -106,6 +106,7 @@ class Way:
             self.sender = Session(Policy(key=SRTP_KEY, ssrc_type=Policy.SSRC_ANY_OUTBOUND, srtp_profile=profile))
             inbound = Session(Policy(key=SRTP_KEY, ssrc_type=Policy.SSRC_ANY_INBOUND, srtp_profile=profile))
             self.plain.publisher.sessions = (inbound, Unsealed())
+            self.plain.path.attach(self.plain.publisher)
         path.unlink(missing_ok=True)
         self.started = self.plain.clock()
         self.file = path.open("xb", buffering=0)
