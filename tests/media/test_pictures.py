@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-
-import pytest_asyncio
 
 from calls.media.feedback import CEILINGS, LOWER_LAYERS
 from calls.media.peer import RTCP_PSFB_APP, RtcpPsfbPacket, pack_remb_fci
@@ -16,13 +13,6 @@ from .peers import Peer, Stage
 
 LOWEST, BEST = 0, 2
 HANA = ("hana", "cam")
-
-
-@pytest_asyncio.fixture
-async def stage() -> AsyncIterator[Stage]:
-    opened = await Stage.open()
-    yield opened
-    await opened.close()
 
 
 def filming(stage: Stage, participant: str = "hana") -> Layered:

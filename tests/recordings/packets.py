@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from recordings import depacketise
+from recordings.depacketise import Frame
 from recordings.journal import Item, clock_pair
 
 VIDEO, SOUND = 90_000, 48_000  # ticks per second
@@ -179,3 +181,14 @@ def decodable_of_layers(lost: set[int], count: int, key_every: int) -> list[int]
         there = [first + at for at in range(len(TEMPORAL)) if base and first + at not in lost]
         found += there if len(there) == len(TEMPORAL) else [frame for frame in there if frame % len(TEMPORAL) < len(TEMPORAL) - 1]
     return found
+
+
+def depacketised(items: Iterable[Item], source: str = "cam", offset_us: int | None = None, **kwargs: Any) -> list[Frame]:
+    """What is read of these packets of one source, by default of all of them and without the publisher's clock."""
+    kept = list(items)
+    return list(depacketise.frames(lambda: kept, source, **{"offset_us": offset_us, "within": EVER, **kwargs}))
+
+
+def numbers(frames: Iterable[Frame]) -> list[int]:
+    """Which of the made pictures or sounds these are."""
+    return [int.from_bytes(frame.data[-4:]) for frame in frames]

@@ -10,21 +10,28 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recordings import depacketise
 from recordings.depacketise import Frame, clock_offset
 from recordings.depacketise.clocks import read_reports
 from recordings.journal import Item
-from tests.recordings.packets import EVER, HERE, PICTURE_US, SOUND_US, Camera, Microphone, PublisherClock, arriving, jitter, picture, ticks, together
+from tests.recordings.packets import (
+    HERE,
+    PICTURE_US,
+    SOUND_US,
+    Camera,
+    Microphone,
+    PublisherClock,
+    arriving,
+    depacketised,
+    jitter,
+    picture,
+    ticks,
+    together,
+)
 
 CLOCK = PublisherClock()
 LEAST = 20_000  # the smallest delay of reports: what recording time is later than capture
 SLOW = 90_000  # the smallest delay of packets where only the reports can tell the right place
 SECOND = 1_000_000
-
-
-def depacketised(items: Iterable[Item], source: str, offset_us: int | None = None, **kwargs: Any) -> list[Frame]:
-    kept = list(items)
-    return list(depacketise.frames(lambda: kept, source, **{"offset_us": offset_us, "within": EVER, **kwargs}))
 
 
 def times(frames: Iterable[Frame]) -> list[int]:
