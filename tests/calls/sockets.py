@@ -18,11 +18,14 @@ from calls.control import Control
 from calls.media.edge import Edge
 from calls.media.orders import Answer
 from calls.media.worker import Worker
-from calls.models import Participant
+from calls.models import Invitation, Participant
 from calls.models import Worker as WorkerRow
 from cleac_site.asgi import application
 from tenants import identity
-from tenants.models import Person
+from tenants import queries as house_queries
+from tenants import services as house
+from tenants.credentials import hashed
+from tenants.models import GuestSession, Person
 from tenants.permissions import Actor
 from tests.calls import scenes
 from tests.calls.scenes import acme
@@ -169,3 +172,39 @@ class Scene:
     async def step(self, service: Callable[..., Any], name: str, by: str = "hana") -> None:
         participant = await self.participant(name)
         await self.do(lambda: service(participant=participant, by=Actor.person(self.person(by)), at=timezone.now()))
+
+
+def guest_session(cookie: str) -> GuestSession:
+    """The session behind a guest's cookie."""
+    found = house_queries.guest_session_by_hash(hashed(cookie.partition("=")[2]))
+    assert found is not None
+    return found
+
+
+async def ended_by(scene: Scene, way: str, name: str) -> None:
+    """Take away what the person's sockets rest on."""
+    person, at = scene.person(name), timezone.now()
+    if way == "removal":
+        await scene.step(services.remove, name)
+    elif way == "sign-out" and name == "hana":
+        await in_thread(scene.client.post, "/account/logout/")
+    elif way == "sign-out":
+        session = await in_thread(guest_session, scene.cookie(name))
+        await scene.do(lambda: house.end_guest_session(session=session, by=Actor.person(person), at=at))
+    elif way == "role change":
+        membership = scene.cast.memberships[name.capitalize()]
+        await scene.do(lambda: house.change_role(membership=membership, role="member", by=Actor.person(scene.cast.ada), at=at))
+    elif way == "leaving the staff":
+        membership = scene.cast.memberships[name.capitalize()]
+        await scene.do(lambda: house.remove_member(membership=membership, by=Actor.person(scene.cast.ada), at=at))
+    elif way == "revocation":
+        by = Actor.person(scene.cast.hana)
+        await scene.do(lambda: services.revoke_invitation(invitation=Invitation.objects.get(person=person), by=by, at=at))
+
+
+async def out_of_the_room(scene: Scene, media: Media, name: str) -> None:
+    """Wait until the media worker has nobody of this name in the room."""
+    participant, call = str((await scene.participant(name)).pk), str((await scene.participant(name)).call_id)
+    async with asyncio.timeout(PATIENCE):
+        while (room := media.worker.room(call)) and participant in {one["participant"] for one in room.people()}:
+            await asyncio.sleep(0.01)

@@ -1,85 +1,28 @@
-"""Both sockets on the real Redis layer, the real database and a real media worker: who gets in, who is told what, who is put out."""
+"""Both sockets on the real Redis layer, the real database and a real media worker: who gets in and who is told what."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
 import json
-import logging
-import threading
-from collections.abc import AsyncIterator, Iterator
-from typing import Any
 
 import pytest
-import pytest_asyncio
-from channels.layers import get_channel_layer
 from channels.testing import WebsocketCommunicator
-from django.db import connections
 from django.utils import timezone
-from redis.exceptions import RedisError
 
 from calls import queries, services
-from calls.consumers.base import BURST, Socket, in_thread, threads
-from calls.models import Invitation, Participant
+from calls.consumers.base import BURST, Socket, in_thread
+from calls.models import Participant
 from cleac_site.asgi import application
 from consent.models import Decision
-from tenants import queries as house_queries
 from tenants import services as house
-from tenants.credentials import hashed
-from tenants.models import GuestSession
 from tenants.permissions import Actor
 from tests.calls import scenes
-from tests.calls.sockets import ORIGIN, PATIENCE, Media, Page, Scene
+from tests.calls.sockets import ORIGIN, PATIENCE, Media, Page, Scene, ended_by, guest_session
 
 State = Participant.State
 
-pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture(autouse=True)
-def quiet(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """Whatever a test does to a socket, no traceback reaches the log."""
-    yield
-    assert [record.getMessage() for record in caplog.records if record.exc_info or record.levelno >= logging.ERROR] == []
-
-
-@pytest.fixture(autouse=True)
-def hung_up() -> Iterator[None]:
-    """The signalling threads keep no connection to a test's database."""
-    yield
-    together = threading.Barrier(threads._max_workers + 1)
-
-    def close() -> None:
-        together.wait(PATIENCE)
-        connections.close_all()
-
-    closing = [threads.submit(close) for _ in range(threads._max_workers)]
-    together.wait(PATIENCE)
-    for done in closing:
-        done.result(PATIENCE)
-
-
-@pytest_asyncio.fixture
-async def media(transactional_db: None) -> AsyncIterator[Media]:
-    running = await Media().start()
-    yield running
-    await running.stop()
-
-
-@pytest_asyncio.fixture
-async def scene(cast: Any) -> AsyncIterator[Scene]:
-    made = await in_thread(Scene, cast)
-    yield made
-    for page in made.pages:
-        if not page.socket.future.done():
-            await page.socket.disconnect(timeout=PATIENCE)
-
-
-def guest_session(cookie: str) -> GuestSession:
-    """The session behind a guest's cookie."""
-    found = house_queries.guest_session_by_hash(hashed(cookie.partition("=")[2]))
-    assert found is not None
-    return found
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("quiet", "hung_up")]
 
 
 # Getting in
@@ -463,109 +406,3 @@ async def test_without_any_worker_the_page_is_told_to_come_back(scene: Scene) ->
     page = await (await scene.page("gail", "call")).open()
 
     assert await page.reason() == "worker-lost"
-
-
-# Getting out
-
-
-async def ended_by(scene: Scene, way: str, name: str) -> None:
-    """Take away what the person's sockets rest on."""
-    person, at = scene.person(name), timezone.now()
-    if way == "removal":
-        await scene.step(services.remove, name)
-    elif way == "sign-out" and name == "hana":
-        await in_thread(scene.client.post, "/account/logout/")
-    elif way == "sign-out":
-        session = await in_thread(guest_session, scene.cookie(name))
-        await scene.do(lambda: house.end_guest_session(session=session, by=Actor.person(person), at=at))
-    elif way == "role change":
-        membership = scene.cast.memberships[name.capitalize()]
-        await scene.do(lambda: house.change_role(membership=membership, role="member", by=Actor.person(scene.cast.ada), at=at))
-    elif way == "leaving the staff":
-        membership = scene.cast.memberships[name.capitalize()]
-        await scene.do(lambda: house.remove_member(membership=membership, by=Actor.person(scene.cast.ada), at=at))
-    elif way == "revocation":
-        by = Actor.person(scene.cast.hana)
-        await scene.do(lambda: services.revoke_invitation(invitation=Invitation.objects.get(person=person), by=by, at=at))
-
-
-OF_GUESTS = [(way, "gail") for way in ("removal", "sign-out", "revocation")]
-OF_STAFF = [(way, "hana") for way in ("sign-out", "role change", "leaving the staff")]
-WAYS = [*OF_GUESTS, *OF_STAFF]
-
-
-@pytest.mark.parametrize("notes", ["with the note", "with every note lost"])
-@pytest.mark.parametrize(("way", "name"), WAYS, ids=lambda value: value)
-async def test_socket_and_media_close_when_their_ground_is_gone(
-    scene: Scene, media: Media, monkeypatch: pytest.MonkeyPatch, way: str, name: str, notes: str
-) -> None:
-    """By the note at once, and without it by the socket's own look: either way the pipe closes with the socket."""
-    page = await scene.call(name)
-    if notes == "with every note lost":
-
-        async def lost(group: str, message: dict[str, Any]) -> None:
-            """The layer may drop a message; this one drops all."""
-
-        monkeypatch.setattr(get_channel_layer(), "group_send", lost, raising=False)
-
-    await ended_by(scene, way, name)
-
-    assert await page.reason() == ("removed" if way == "removal" else "signed-out")
-    await out_of_the_room(scene, media, name)
-
-
-async def out_of_the_room(scene: Scene, media: Media, name: str) -> None:
-    """Wait until the media worker has nobody of this name in the room."""
-    participant, call = str((await scene.participant(name)).pk), str((await scene.participant(name)).call_id)
-    async with asyncio.timeout(PATIENCE):
-        while (room := media.worker.room(call)) and participant in {one["participant"] for one in room.people()}:
-            await asyncio.sleep(0.01)
-
-
-async def refuse(*what: object) -> None:
-    """In place of a method of the channel layer, which is away."""
-    raise RedisError
-
-
-async def test_media_close_although_the_layer_is_away(scene: Scene, media: Media, monkeypatch: pytest.MonkeyPatch) -> None:
-    page = await scene.call("gail")
-
-    for method in ("group_send", "group_discard"):
-        monkeypatch.setattr(get_channel_layer(), method, refuse, raising=False)
-    await ended_by(scene, "sign-out", "gail")
-
-    assert await page.reason() == "signed-out"
-    await out_of_the_room(scene, media, "gail")
-
-
-async def test_a_socket_whose_right_ends_while_it_opens_says_so_although_the_layer_is_away(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    layer = get_channel_layer()
-
-    async def meanwhile(*what: object) -> None:
-        await ended_by(scene, "sign-out", "gail")
-
-    monkeypatch.setattr(layer, "group_add", meanwhile, raising=False)
-    monkeypatch.setattr(layer, "group_discard", refuse, raising=False)
-    page = await (await scene.page("gail", "lobby")).open()
-
-    assert await page.reason() == "signed-out"
-
-
-@pytest.mark.parametrize(("way", "name"), WAYS, ids=lambda value: value)
-async def test_a_lobby_socket_closes_too(scene: Scene, way: str, name: str) -> None:
-    page = await scene.lobby(name)
-
-    await ended_by(scene, way, name)
-
-    assert await page.reason() in ("removed", "signed-out")
-
-
-async def test_signing_out_in_one_browser_leaves_the_other_one_alone(scene: Scene) -> None:
-    page = await scene.lobby("gail")
-    other = await in_thread(scenes.guest_token, scene.cast, scene.meeting, scene.person("gail"))
-    session = await in_thread(guest_session, f"cleac_guest={other}")
-    await scene.do(lambda: house.end_guest_session(session=session, by=Actor.person(scene.person("gail")), at=timezone.now()))
-
-    await page.say("ready")
-
-    assert (await page.next("moved", "closed"))["kind"] == "moved"

@@ -7,12 +7,11 @@ import io
 import json
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from django.core.management import CommandError, call_command
 from django.db import connections
 
@@ -24,10 +23,9 @@ from tests.calls import scenes
 from tests.calls.processes import PATIENCE, Process, pipe_to
 from tests.calls.redises import OwnRedis
 from tests.calls.sockets import Page, Scene
-from tests.calls.test_consumers import hung_up  # noqa: F401 - reason: a fixture that this module uses too
 
 State = Participant.State
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("hung_up")]
 
 
 class Pair:
@@ -55,15 +53,6 @@ def pair(transactional_db: None) -> Iterator[Pair]:
     yield found
     for process in found.workers.values():
         process.end(signal.SIGKILL)
-
-
-@pytest_asyncio.fixture
-async def scene(cast: Any) -> AsyncIterator[Scene]:
-    made = await in_thread(Scene, cast)
-    yield made
-    for page in made.pages:
-        if not page.socket.future.done():
-            await page.socket.disconnect(timeout=PATIENCE)
 
 
 async def back(scene: Scene, name: str) -> Page:

@@ -16,10 +16,9 @@ from calls import queries, services
 from calls.consumers import base
 from calls.models import Participant
 from tests.calls.redises import OwnRedis
-from tests.calls.sockets import PATIENCE, Media, Scene
-from tests.calls.test_consumers import ended_by, hung_up, media, out_of_the_room, scene  # noqa: F401 - reason: fixtures that this module uses too
+from tests.calls.sockets import PATIENCE, Media, Scene, ended_by, out_of_the_room
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("hung_up")]
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +37,7 @@ def no_traceback(own_redis: OwnRedis, caplog: pytest.LogCaptureFixture) -> Itera
     assert [record.getMessage() for record in caplog.records if record.exc_info or record.levelno >= logging.ERROR] == []
 
 
-async def listening(own_redis: OwnRedis, scene: Scene, name: str) -> None:  # noqa: F811 - reason: a fixture's value
+async def listening(own_redis: OwnRedis, scene: Scene, name: str) -> None:
     """Wait until Redis carries the notes for this participant's pages."""
     group = f"asgi__group__{queries.participant_group((await scene.participant(name)).pk)}"
     with redis.Redis.from_url(own_redis.url) as asked:
@@ -48,8 +47,8 @@ async def listening(own_redis: OwnRedis, scene: Scene, name: str) -> None:  # no
 
 
 async def test_a_page_that_opens_while_redis_is_away_gets_in_and_learns_of_changes_by_itself(
-    scene: Scene,  # noqa: F811 - reason: the fixture
-    media: Media,  # noqa: F811 - reason: the fixture
+    scene: Scene,
+    media: Media,
     own_redis: OwnRedis,
 ) -> None:
     own_redis.kill()
@@ -68,7 +67,7 @@ async def test_a_page_that_opens_while_redis_is_away_gets_in_and_learns_of_chang
 
 @pytest.mark.parametrize("opened", ["before", "while"])
 async def test_once_redis_is_back_a_page_is_told_of_changes(
-    scene: Scene,  # noqa: F811 - reason: the fixture
+    scene: Scene,
     own_redis: OwnRedis,
     monkeypatch: pytest.MonkeyPatch,
     opened: str,
@@ -92,7 +91,7 @@ async def test_once_redis_is_back_a_page_is_told_of_changes(
 
 
 async def test_a_redis_that_hangs_is_waited_for_by_one_note_and_carries_them_again_when_it_wakes(
-    scene: Scene,  # noqa: F811 - reason: the fixture
+    scene: Scene,
     own_redis: OwnRedis,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
