@@ -13,6 +13,8 @@ import pytest_asyncio
 from django.db import connections
 
 from calls.consumers.base import in_thread, threads
+from tests.calls import processes
+from tests.calls.houses import House
 from tests.calls.processes import Process
 from tests.calls.sittings import Sitting
 from tests.calls.sockets import PATIENCE, Media, Scene
@@ -61,15 +63,17 @@ async def scene(cast: Any) -> AsyncIterator[Scene]:
 
 @pytest.fixture
 def sitting(cast: Any) -> Iterator[Sitting]:
+    """A call whose thread, if the test started it, has stopped afterwards."""
     found = Sitting(cast)
     yield found
     if found.control.is_alive():
-        found.control.stop(PATIENCE)
+        found.control.stop(processes.PATIENCE)
     assert not found.control.is_alive()
 
 
 @pytest.fixture
 def process() -> Iterator[Callable[..., Process]]:
+    """Starts a media worker; whatever still runs after the test is killed."""
     started: list[Process] = []
 
     def start(**environment: str) -> Process:
@@ -79,3 +83,11 @@ def process() -> Iterator[Callable[..., Process]]:
     yield start
     for one in started:
         one.end(signal.SIGKILL)
+
+
+@pytest_asyncio.fixture
+async def house() -> AsyncIterator[House]:
+    """One worker whose database the test is."""
+    opened = await House().open()
+    yield opened
+    await opened.close()
