@@ -18,7 +18,7 @@ from compliance.models import Request
 from tenants import scope
 from tenants.permissions import Actor
 from tests.recordings import stored
-from tests.recordings.conftest import made as sat
+from tests.recordings.sittings import made as sat
 from tests.recordings.stored import Stored, acting
 
 MINE = "/my/requests/"

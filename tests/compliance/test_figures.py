@@ -20,7 +20,7 @@ from recordings.models import Viewing
 from tenants import scope
 from tenants.permissions import Actor
 from tests.recordings import stored
-from tests.recordings.conftest import Sitting, made
+from tests.recordings.sittings import Sitting, made
 from tests.recordings.stored import Stored
 
 pytestmark = pytest.mark.django_db(databases=["default", "keys"])

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from compliance import log
 from tenants import scope
-from tests.recordings.conftest import Sitting, made
+from tests.recordings.sittings import Sitting, made
 
 pytestmark = pytest.mark.django_db(databases=["default", "keys"])
 HOME, REPORT = "/t/acme/dpo/", "/t/acme/dpo/report"

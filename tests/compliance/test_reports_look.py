@@ -10,7 +10,7 @@ import pytest
 
 from tenants import scope
 from tests.recordings import stored
-from tests.recordings.conftest import made
+from tests.recordings.sittings import made
 from tests.recordings.stored import Stored
 from tests.site.test_pages_look import SCHEMES, WIDTHS, Arrive, faults_of, options
 

@@ -24,8 +24,8 @@ from tenants import jobs, scope
 from tenants.models import Person
 from tenants.permissions import Actor
 from tests import make
-from tests.recordings.conftest import Sitting
-from tests.recordings.conftest import made as sat
+from tests.recordings.sittings import Sitting
+from tests.recordings.sittings import made as sat
 from tests.recordings.stored import Stored, guest
 
 from .asking import JSON, MINE, kinds, only, ready, recorded, worked

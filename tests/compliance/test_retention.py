@@ -29,7 +29,7 @@ from tenants.models import LinkSecret, Person, SealedKey
 from tenants.permissions import Actor
 from tests.calls import scenes
 from tests.recordings import conftest, stored
-from tests.recordings.conftest import Sitting
+from tests.recordings.sittings import Sitting
 from tests.recordings.stored import JOB, Stored, acting
 
 from .timetable import expired

@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from recordings import vault
 from tests.recordings import stored
-from tests.recordings.conftest import made as sitting
+from tests.recordings.sittings import made as sitting
 from tests.recordings.stored import Stored
 
 pytestmark = pytest.mark.django_db(databases=["default", "keys"])

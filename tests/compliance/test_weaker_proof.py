@@ -20,7 +20,7 @@ from tenants import scope
 from tenants.permissions import Actor
 from tests import make
 from tests.recordings import stored
-from tests.recordings.conftest import made as sat
+from tests.recordings.sittings import made as sat
 from tests.recordings.stored import Stored, acting, guest
 
 pytestmark = pytest.mark.django_db(databases=["default", "keys"])

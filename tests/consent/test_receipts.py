@@ -21,8 +21,8 @@ from consent.receipts import Found
 from tenants import scope
 from tenants.permissions import Actor
 from tenants.throttle import WRONG_RECEIPTS
-from tests.recordings.conftest import Sitting
-from tests.recordings.conftest import made as sat
+from tests.recordings.sittings import Sitting
+from tests.recordings.sittings import made as sat
 from tests.recordings.stored import guest
 
 pytestmark = pytest.mark.django_db(databases=["default", "keys"])

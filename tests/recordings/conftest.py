@@ -1,60 +1,21 @@
-"""A call of Acme's that is on: Hana hosts, Gail and Gus are in it. And one small playback file."""
+"""What tests of recordings begin with: a call of Acme's, alone or with its worker, and one small playback file."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from django.utils import timezone
+import pytest_asyncio
+from django.conf import settings
 
-from calls.models import Call, Meeting, Participant
-from consent import gate
-from consent import services as consent
-from recordings import services
-from recordings.models import Artefact, Epoch, Recording
-from tenants import scope
-from tenants.permissions import Actor
-from tests.calls import scenes
+from recordings import storage
+from tests.recordings.sittings import Sitting, made
+from tests.recordings.studio import FaultyFile, FaultyStore, Studio, aside
 
 from .clusters import picture
 from .reel import write
-
-
-@dataclass
-class Sitting:
-    """The rows of one call; `who` maps a name of the cast to the Participant."""
-
-    cast: Any
-    meeting: Meeting
-    call: Call
-    who: dict[str, Participant]
-
-    def answer(self, name: str, *purposes: str, granted: bool = True) -> None:
-        """The person says yes or no to these purposes, having seen them."""
-        person, at = getattr(self.cast, name), timezone.now()
-        with scope.entered(self.cast.acme):
-            for purpose in purposes:
-                consent.serve(person=person, call_id=self.call.pk, purposes=[purpose], at=at)
-                consent.decide(call_id=self.call.pk, person=person, purpose=purpose, granted=granted, by=Actor.person(person), at=at)
-
-    def start(self) -> Recording:
-        with scope.entered(self.cast.acme):
-            return services.start(call=self.call, by=Actor.person(self.cast.hana), at=timezone.now())
-
-    def open_epoch(self, recording: Recording, name: str, source: str, data_key: bytes = b"k" * 32) -> tuple[Epoch, Artefact]:
-        """As the worker does it. Inside the scope, under the person's permit."""
-        permit = gate.permits(self.call.pk)[str(self.who[name].person_id)][source]
-        who = {"recording_id": recording.pk, "participant_id": self.who[name].pk}
-        return services.open_epoch(**who, source=source, permit=permit, data_key=data_key, fence=1, by=Actor.job("test"), at=timezone.now())
-
-
-def made(cast: Any) -> Sitting:
-    with scope.entered(cast.acme):
-        meeting = scenes.meeting(cast)
-        who = {name: scenes.admitted(meeting, getattr(cast, name)) for name in ("hana", "gail", "gus")}
-        return Sitting(cast, meeting, scenes.call_of(meeting), who)
 
 
 @pytest.fixture
@@ -67,3 +28,19 @@ def small(tmp_path: Path) -> bytes:
     """Three clusters, FRONT and END."""
     write(tmp_path / "small", [picture(8_300_000, key=True), picture(8_333_000), picture(10_300_000), picture(10_400_000, key=True)])
     return (tmp_path / "small").read_bytes()
+
+
+@pytest_asyncio.fixture
+async def studio(transactional_db: None, cast: Any) -> AsyncIterator[Studio]:
+    """The worker of one call, with all of its parts."""
+    opened = await Studio(await aside(made, cast)).open()
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def faulty(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[FaultyFile]]:
+    """Journals are created on a disk that has faults when the test says so."""
+    monkeypatch.setattr(storage, "store", lambda: FaultyStore(settings.CLEAC.data))
+    yield FaultyFile
+    FaultyFile.full = FaultyFile.stuck = False

@@ -24,7 +24,7 @@ from tenants.keys import port
 from tenants.models import OutboxRow
 from tenants.permissions import Actor
 from tests.calls import scenes
-from tests.recordings.conftest import Sitting
+from tests.recordings.sittings import Sitting
 
 JOB = Actor.job("test")
 PURPOSE = {"mic": "record-voice", "cam": "record-camera"}

@@ -6,10 +6,13 @@ What a test may do to it is what happens to a worker: answers of the database co
 from __future__ import annotations
 
 import asyncio
+import errno
+import io
+import os
 import threading
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 from django.conf import settings
 from django.db import connections
@@ -24,16 +27,17 @@ from calls.media.room import Room
 from calls.media.worker import Worker
 from calls.models import Worker as WorkerRow
 from recordings import capture as recording
-from recordings import queries, services, storage
+from recordings import journal, queries, services, storage
 from recordings.journal import Reader
 from recordings.models import Artefact, Epoch, Recording
 from tenants import scope
 from tenants.keys import service
 from tenants.permissions import Actor
 from tests.media.peers import PATIENCE, Peer
-from tests.recordings.conftest import Sitting
+from tests.recordings.sittings import Sitting
 
 GAIL, GUS = (("gail", "mic"), ("gail", "cam")), (("gus", "mic"), ("gus", "cam"))
+MIC = ("gail", "mic")
 VOICE_AND_CAMERA = ("record-voice", "record-camera")
 
 
@@ -229,3 +233,83 @@ class Studio:
 async def publish(studio: Studio) -> None:
     for name in ("gail", "gus"):
         await studio.peers[name].publish("mic", "cam")
+
+
+class FaultyFile(io.FileIO):
+    """A journal on a real disk that takes no more bytes, or cannot be cut back."""
+
+    full = stuck = False
+
+    def write(self, data: Any) -> int:
+        if FaultyFile.full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return super().write(data)
+
+    def truncate(self, size: int | None = None) -> int:
+        if FaultyFile.stuck:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return super().truncate(size)
+
+
+class FaultyStore(storage.FileStore):
+    """The real store; what it creates is a `FaultyFile`."""
+
+    def create(self, name: str) -> BinaryIO:
+        super().create(name).close()
+        return FaultyFile(self._journal(name), "r+b")  # type: ignore[return-value]  # reason: unbuffered files are not typed as BinaryIO
+
+
+def heads(studio: Studio, epoch: Epoch) -> list[journal.RecordHead]:
+    """The DATA records that the epoch's file holds."""
+    with scope.entered(studio.sitting.cast.acme), storage.store().open(Artefact.objects.get(epochs=epoch).object_name) as file:
+        return [head for head in journal.heads(file).records if head.type == journal.DATA]
+
+
+def the_epoch(studio: Studio) -> Epoch:
+    (epoch,) = studio.epochs()
+    return epoch
+
+
+def recording_row(studio: Studio) -> Recording:
+    with scope.entered(studio.sitting.cast.acme):
+        found: Recording = Recording.objects.get()
+        return found
+
+
+async def confirmed_capturing(studio: Studio) -> None:
+    """Gail's voice is recorded, and at least one record ended before the database was last read."""
+    await studio.capturing(*MIC)
+    stored = studio.edge.clock()
+    await studio.until(lambda: studio.last_view().read_at > stored, MIC)
+
+
+async def hung(studio: Studio) -> threading.Event:
+    """The database's thread hangs, and a view has just been read: for a second and more nothing will be learnt."""
+    seen = len(studio.told(CallView))
+    await studio.until(lambda: len(studio.told(CallView)) > seen, MIC)
+    return studio.hang()
+
+
+async def withdraw_unnoticed(studio: Studio) -> int:
+    """Gail says no while the thread hangs; returns the number of the last packet sent before her no was committed."""
+    await studio.sending(aside(studio.sitting.answer, "gail", "record-voice", granted=False), MIC)
+    return studio.serial
+
+
+async def recorded_after(studio: Studio, last: int) -> int:
+    """Until more than a second of packets behind packet `last` lies in the file; returns how many records that makes."""
+    before = len(heads(studio, the_epoch(studio)))
+    await studio.until(lambda: len(heads(studio, the_epoch(studio))) >= before + 2, MIC)
+    assert studio.serial > last
+    return len(heads(studio, the_epoch(studio)))
+
+
+def decided_us(studio: Studio) -> int:
+    """When the no was decided, in microseconds of the recording, by the view that brought it."""
+    person = str(studio.sitting.cast.gail.pk)
+    views = [view for view in studio.told(CallView) if isinstance(view.wish, recording.Wish) and person in view.wish.refused]
+    return round((views[0].read_at - views[0].wish.refused[person]["mic"] - studio.started()) * 1_000_000)
+
+
+async def leave(studio: Studio) -> None:
+    await studio.room.remove(str(studio.sitting.who["gail"].pk), "left")

@@ -6,7 +6,7 @@ import pytest
 from django.test import Client
 
 from tests import make
-from tests.recordings.conftest import Sitting
+from tests.recordings.sittings import Sitting
 
 pytestmark = pytest.mark.django_db
 JSON = "application/json"

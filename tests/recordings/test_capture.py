@@ -16,7 +16,7 @@ from consent.models import Decision
 from recordings import capture as recording
 from recordings.models import Artefact
 from tenants import scope
-from tests.recordings.conftest import made
+from tests.recordings.sittings import made
 from tests.recordings.studio import GAIL, GUS, VOICE_AND_CAMERA, Studio, aside, publish
 
 pytestmark = pytest.mark.django_db(databases=["default", "keys"], transaction=True)

@@ -18,11 +18,10 @@ from recordings import storage
 from recordings.capture.awake import FORFEIT
 from recordings.models import Artefact
 from tenants import scope
-from tests.recordings.conftest import made
-from tests.recordings.studio import Studio, aside
+from tests.recordings.sittings import made
+from tests.recordings.studio import MIC, Studio, aside
 
 pytestmark = pytest.mark.django_db(databases=["default", "keys"], transaction=True)
-MIC = ("gail", "mic")
 AWAY = FORFEIT + 1  # seconds
 
 

@@ -20,7 +20,7 @@ from recordings.capture.orders import EpochOpened, OpenEpoch
 from recordings.models import Epoch, Recording
 from tenants import scope
 from tenants.permissions import Actor
-from tests.recordings.conftest import Sitting, made
+from tests.recordings.sittings import Sitting, made
 
 pytestmark = pytest.mark.django_db(databases=["default", "keys"], transaction=True)
 PATIENCE = 30.0  # seconds until somebody who must wait counts as not waiting

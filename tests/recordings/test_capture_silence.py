@@ -24,11 +24,10 @@ from recordings.journal import Heads
 from recordings.records import SealedFile
 from recordings.sealing import Sealer
 from tests.media.peers import PATIENCE
-from tests.recordings.conftest import made
-from tests.recordings.studio import Studio, aside, publish
+from tests.recordings.sittings import made
+from tests.recordings.studio import MIC, Studio, aside, publish
 
 pytestmark = pytest.mark.django_db(databases=["default", "keys"], transaction=True)
-MIC = ("gail", "mic")
 
 
 @dataclass(frozen=True)

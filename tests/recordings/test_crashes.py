@@ -30,7 +30,7 @@ from tenants import scope
 from tenants.models import OutboxRow, SealedKey, Tenant
 from tenants.permissions import Actor
 from tests.recordings import stored
-from tests.recordings.conftest import Sitting
+from tests.recordings.sittings import Sitting
 from tests.recordings.stored import JOB, Stored
 
 pytestmark = pytest.mark.django_db(databases=["default", "keys"], transaction=True)

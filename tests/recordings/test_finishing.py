@@ -23,8 +23,8 @@ from tenants.keys import port, service
 from tenants.models import OutboxRow, SealedKey
 from tenants.permissions import Actor
 from tests.recordings import footage, stored
-from tests.recordings.conftest import Sitting
 from tests.recordings.packets import Camera, Microphone, arriving
+from tests.recordings.sittings import Sitting
 
 pytestmark = pytest.mark.django_db(databases=["default", "keys"], transaction=True)
 JOB = Actor.job("test")

@@ -18,7 +18,7 @@ from tenants.keys import port
 from tenants.models import SealedKey
 from tenants.permissions import Actor
 from tests.recordings import stored
-from tests.recordings.conftest import Sitting
+from tests.recordings.sittings import Sitting
 from tests.recordings.stored import JOB, Stored, acting, promised
 
 pytestmark = pytest.mark.django_db(databases=["default", "keys"])

@@ -18,7 +18,7 @@ from recordings.journal import Item, Reader, Writer, heads
 from recordings.models import Artefact
 from recordings.sealing import Context, Tampered
 from tests.recordings import stored
-from tests.recordings.conftest import Sitting
+from tests.recordings.sittings import Sitting
 from tests.recordings.stored import SECOND, acting
 
 CLAIM = Context("acme", "recording-1", "gail", "mic", "epoch-1", bytes(range(32)))

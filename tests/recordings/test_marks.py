@@ -6,13 +6,12 @@ import pytest
 
 from calls.media.orders import Outcome
 from recordings import capture as recording
-from tests.recordings.studio import Studio, aside
-from tests.recordings.test_capture_ends import MIC, FaultyFile, faulty, studio  # noqa: F401 - reason: fixtures that this module uses too
+from tests.recordings.studio import MIC, FaultyFile, Studio, aside
 
 pytestmark = pytest.mark.django_db(databases=["default", "keys"], transaction=True)
 
 
-def let_through(studio: Studio) -> bool:  # noqa: F811 - reason: a fixture's value
+def let_through(studio: Studio) -> bool:
     """Tell capture that a stretch is open, and keep from it that one is closed; whether any is open now."""
     for answer in [answer for answer in studio.waiting if isinstance(answer, recording.EpochOpened)]:
         studio.waiting.remove(answer)
@@ -20,7 +19,7 @@ def let_through(studio: Studio) -> bool:  # noqa: F811 - reason: a fixture's val
     return len(studio.told(recording.EpochOpened)) == 2
 
 
-async def test_a_stretch_that_is_not_closed_yet_weighs_more_than_the_next_that_is_captured(studio: Studio) -> None:  # noqa: F811 - reason: a fixture
+async def test_a_stretch_that_is_not_closed_yet_weighs_more_than_the_next_that_is_captured(studio: Studio) -> None:
     """Gail says no and yes again at once."""
     await studio.capturing(*MIC)
     studio.withheld = Outcome
@@ -43,8 +42,8 @@ async def test_a_stretch_that_is_not_closed_yet_weighs_more_than_the_next_that_i
 
 
 async def test_a_fault_weighs_more_than_the_end_of_the_stretch_that_it_broke(
-    studio: Studio,  # noqa: F811 - reason: the fixture
-    faulty: type[FaultyFile],  # noqa: F811 - reason: the fixture
+    studio: Studio,
+    faulty: type[FaultyFile],
 ) -> None:
     await studio.capturing(*MIC)
     studio.withheld = Outcome

@@ -16,7 +16,7 @@ from tenants import scope
 from tenants.permissions import Actor
 from tests.calls import scenes
 from tests.recordings import stored
-from tests.recordings.conftest import made
+from tests.recordings.sittings import made
 from tests.recordings.stored import Stored
 from tests.site.test_pages_look import SCHEMES, WIDTHS, Arrive, faults, faults_of, options
 

@@ -16,7 +16,7 @@ from tenants.errors import Refused
 from tenants.models import Membership, Person
 from tenants.permissions import Actor
 from tests.recordings import stored
-from tests.recordings.conftest import Sitting
+from tests.recordings.sittings import Sitting
 from tests.recordings.stored import Stored, acting
 
 pytestmark = pytest.mark.django_db(databases=["default", "keys"])

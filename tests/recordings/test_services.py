@@ -19,7 +19,7 @@ from tenants.errors import Refused
 from tenants.keys import port, service
 from tenants.models import SealedKey
 from tenants.permissions import Actor
-from tests.recordings.conftest import Sitting
+from tests.recordings.sittings import Sitting
 
 pytestmark = pytest.mark.django_db(databases=["default", "keys"])
 JOB = Actor.job("test")

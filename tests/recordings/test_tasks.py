@@ -17,7 +17,7 @@ from tenants import scope
 from tenants.keys import port
 from tenants.models import SealedKey
 from tests.recordings import stored
-from tests.recordings.conftest import Sitting
+from tests.recordings.sittings import Sitting
 
 pytestmark = pytest.mark.django_db(databases=["default", "keys"])
 

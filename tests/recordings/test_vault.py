@@ -17,7 +17,7 @@ from tenants.errors import Refused
 from tenants.keys import port
 from tenants.permissions import Actor
 from tests.recordings import stored
-from tests.recordings.conftest import Sitting
+from tests.recordings.sittings import Sitting
 from tests.recordings.stored import Stored, acting
 
 pytestmark = pytest.mark.django_db(databases=["default", "keys"])

@@ -17,7 +17,7 @@ from tenants.models import Person
 from tenants.permissions import Actor
 from tests.calls import scenes
 from tests.recordings import stored
-from tests.recordings.conftest import Sitting
+from tests.recordings.sittings import Sitting
 from tests.recordings.stored import JOB, Stored, acting
 
 pytestmark = pytest.mark.django_db(databases=["default", "keys"])

@@ -22,7 +22,7 @@ from tenants.permissions import Actor
 from tests import make
 from tests.calls import scenes
 from tests.recordings import stored
-from tests.recordings.conftest import Sitting
+from tests.recordings.sittings import Sitting
 from tests.recordings.stored import Stored, acting, guest, promised
 
 pytestmark = pytest.mark.django_db(databases=["default", "keys"])

@@ -13,7 +13,7 @@ from tenants import scope
 from tenants.base_views import BODY_LIMIT
 from tenants.models import OutboxRow
 from tests import make
-from tests.recordings.conftest import Sitting, made
+from tests.recordings.sittings import Sitting, made
 
 pytestmark = pytest.mark.django_db(databases=["default", "keys"])
 JSON = "application/json"

@@ -21,7 +21,7 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 from tenants.permissions import SCOPES
 from tests import make
 from tests.conftest import forget_cached_limits
-from tests.recordings.conftest import made
+from tests.recordings.sittings import made
 
 JSON = "application/json"
 SCHEMA = "/api/v1/schema?format=json"

@@ -30,7 +30,7 @@ from tests import make
 from tests.calls import scenes
 from tests.house.routes import every_route
 from tests.recordings import stored
-from tests.recordings.conftest import made as sat
+from tests.recordings.sittings import made as sat
 from tests.recordings.stored import Stored
 from tests.site.keyboard import left_to_the_mouse
 from tests.site.test_pages_look import SCHEMES, WIDTHS, Arrive, faults

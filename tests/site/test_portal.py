@@ -20,8 +20,8 @@ from tenants import scope
 from tenants.models import Membership
 from tenants.permissions import Actor
 from tests.recordings import stored
-from tests.recordings.conftest import Sitting
-from tests.recordings.conftest import made as sat
+from tests.recordings.sittings import Sitting
+from tests.recordings.sittings import made as sat
 from tests.recordings.stored import Stored, acting, guest
 
 pytestmark = pytest.mark.django_db(databases=["default", "keys"])

@@ -19,7 +19,7 @@ from tenants import scope
 from tenants.permissions import Actor
 from tenants.throttle import WRONG_RECEIPTS
 from tests.calls import scenes
-from tests.recordings.conftest import made
+from tests.recordings.sittings import made
 
 from .people import Attendee
 

@@ -15,7 +15,7 @@ import pytest_asyncio
 
 from calls.media.sink import Packet
 from recordings.models import Recording
-from tests.recordings.conftest import made
+from tests.recordings.sittings import made
 from tests.recordings.studio import VOICE_AND_CAMERA, Studio, aside, publish
 
 pytestmark = pytest.mark.django_db(databases=["default", "keys"], transaction=True)
