@@ -11,6 +11,8 @@ import pytest_asyncio
 from django.conf import settings
 
 from recordings import storage
+from recordings.models import Epoch, Recording
+from tests.recordings.finishes import captured, stopped
 from tests.recordings.sittings import Sitting, made
 from tests.recordings.studio import FaultyFile, FaultyStore, Studio, aside
 
@@ -44,3 +46,13 @@ def faulty(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[FaultyFile]]:
     monkeypatch.setattr(storage, "store", lambda: FaultyStore(settings.CLEAC.data))
     yield FaultyFile
     FaultyFile.full = FaultyFile.stuck = False
+
+
+@pytest.fixture
+def recorded(sitting: Sitting) -> tuple[Recording, dict[str, Epoch]]:
+    """Gail's voice and camera were captured, and the recording was stopped."""
+    sitting.answer("gail", "record-voice", "record-camera")
+    recording = sitting.start()
+    epochs = {source: captured(sitting, recording, "gail", source) for source in ("mic", "cam")}
+    stopped(sitting, recording)
+    return recording, epochs
