@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
 from django.conf import settings
+from django.test import Client
 
 from recordings import storage
 from recordings.models import Epoch, Recording
+from tests.recordings import sittings, stored
 from tests.recordings.finishes import captured, stopped
-from tests.recordings.sittings import Sitting, made
+from tests.recordings.sittings import Sitting
+from tests.recordings.stored import Stored, guest
 from tests.recordings.studio import FaultyFile, FaultyStore, Studio, aside
 
 from .clusters import picture
@@ -22,7 +25,7 @@ from .reel import write
 
 @pytest.fixture
 def sitting(cast: Any) -> Sitting:
-    return made(cast)
+    return sittings.made(cast)
 
 
 @pytest.fixture
@@ -35,7 +38,7 @@ def small(tmp_path: Path) -> bytes:
 @pytest_asyncio.fixture
 async def studio(transactional_db: None, cast: Any) -> AsyncIterator[Studio]:
     """The worker of one call, with all of its parts."""
-    opened = await Studio(await aside(made, cast)).open()
+    opened = await Studio(await aside(sittings.made, cast)).open()
     yield opened
     await opened.close()
 
@@ -56,3 +59,22 @@ def recorded(sitting: Sitting) -> tuple[Recording, dict[str, Epoch]]:
     epochs = {source: captured(sitting, recording, "gail", source) for source in ("mic", "cam")}
     stopped(sitting, recording)
     return recording, epochs
+
+
+@pytest.fixture
+def made(sitting: Sitting) -> Stored:
+    """Hana was in it and never answered; Gail agreed to voice and camera, Gus to his voice and said no to his camera."""
+    sitting.answer("gus", "record-camera", granted=False)
+    return stored.finished(sitting, ("gail", "mic"), ("gail", "cam"), ("gus", "mic"))
+
+
+@pytest.fixture
+def hana(made: Stored, sign_in: Callable[[Any], Client]) -> Client:
+    """Her browser, signed in."""
+    return sign_in(made.cast.hana_user)
+
+
+@pytest.fixture
+def gail(made: Stored) -> Client:
+    """Her browser, with the session of a guest."""
+    return guest(made.sitting, "gail")

@@ -23,13 +23,6 @@ from tests.recordings.stored import JOB, Stored, acting
 pytestmark = pytest.mark.django_db(databases=["default", "keys"])
 
 
-@pytest.fixture
-def made(sitting: Sitting) -> Stored:
-    """Hana was in it and never answered; Gail agreed to voice and camera, Gus to his voice and said no to his camera."""
-    sitting.answer("gus", "record-camera", granted=False)
-    return stored.finished(sitting, ("gail", "mic"), ("gail", "cam"), ("gus", "mic"))
-
-
 def view(made: Stored, name: str, purpose: str = "agreed", *, whole: bool = True) -> Viewing:
     person = getattr(made.cast, name)
     return viewing.view(recording=made.recording, by=Actor.person(person), person=person, whole=whole, purpose=purpose, at=timezone.now())
