@@ -22,9 +22,7 @@ HOME = "/t/acme/dpo/"
 def recorded(live_cast: Any) -> Stored:
     """Finished in one transaction, so that no job of the running site takes part."""
     with scope.entered(live_cast.acme):
-        sitting = made(live_cast)
-        sitting.answer("gus", "record-camera", granted=False)
-        return stored.finished(sitting, ("gail", "mic"), ("gail", "cam"), ("gus", "mic"))
+        return stored.as_answered(made(live_cast))
 
 
 @pytest.mark.parametrize("width", WIDTHS)

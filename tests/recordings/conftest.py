@@ -63,9 +63,7 @@ def recorded(sitting: Sitting) -> tuple[Recording, dict[str, Epoch]]:
 
 @pytest.fixture
 def made(sitting: Sitting) -> Stored:
-    """Hana was in it and never answered; Gail agreed to voice and camera, Gus to his voice and said no to his camera."""
-    sitting.answer("gus", "record-camera", granted=False)
-    return stored.finished(sitting, ("gail", "mic"), ("gail", "cam"), ("gus", "mic"))
+    return stored.as_answered(sitting)
 
 
 @pytest.fixture

@@ -150,6 +150,12 @@ def finished(sitting: Sitting, *places: tuple[str, str], size: int = 400) -> Sto
     return made
 
 
+def as_answered(sitting: Sitting) -> Stored:
+    """Hana was in it and never answered; Gail agreed to voice and camera, Gus to his voice and said no to his camera."""
+    sitting.answer("gus", "record-camera", granted=False)
+    return finished(sitting, ("gail", "mic"), ("gail", "cam"), ("gus", "mic"))
+
+
 def ordered(made: Stored, name: str) -> list[finishing.Part]:
     """The person's playback files as they are about to be written: rows, and journals that are open."""
     with acting(made.cast):
