@@ -152,7 +152,7 @@ class MyRecordings(Own):
             | viewing.kept([share])
             for one in found
         ]
-        return super().get_context_data(entries=entries, controller=self.tenant.name, **kwargs)
+        return super().get_context_data(entries=entries, controller=self.tenant.name, urls={"home": self.address("home")}, **kwargs)
 
 
 class Detail(Side):

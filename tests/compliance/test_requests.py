@@ -55,12 +55,15 @@ def test_an_erasure_takes_the_own_part_at_once_then_the_name_and_leaves_everybod
     assert gail.post(f"{MINE}erasure").status_code == 303
     with scope.entered(house.cast.acme):
         assert all(epoch.restricted_at for epoch in Epoch.objects.filter(track__person=house.cast.gail))
+    assert "Look again" in gail.get(MINE).content.decode()
+    assert "Your part of" not in gail.get(f"{MINE}erasure").content.decode(), "nothing more can be played"
     [done] = worked(house)
 
     assert (done.state, only(house).state) == ("DONE", "DONE")
     assert house.objects() == {("gus", "mic"): before["gus", "mic"]}
     page = gail.get(MINE).content.decode()
     assert "erased" in page
+    assert "Look again" not in page
     assert "needed to establish, exercise or defend legal claims" in page
     worked(house, later=desk.REACHABLE + timedelta(seconds=1))
     with scope.entered(house.cast.acme):

@@ -63,6 +63,13 @@ def test_a_guest_reads_first_what_is_kept_now_then_everything_else(house: Stored
     assert "Gus" not in shown
 
 
+def test_ones_own_recordings_are_named_and_lead_home(house: Stored) -> None:
+    shown = guest(house.sitting, "gail").get("/my/recordings/").content.decode()
+
+    assert "<h1>My recordings</h1>" in shown
+    assert '<a class="crumb" href="/my/">' in shown
+
+
 def test_who_said_no_reads_that_nothing_is_kept(house: Stored) -> None:
     shown = text(guest(house.sitting, "gus").get("/my/"))
 

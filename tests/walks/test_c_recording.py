@@ -260,3 +260,36 @@ async def test_the_page_after_the_call_says_what_was_kept_and_how_to_take_it_bac
     for attendee in (recorded.gail, recorded.gus):
         await attendee.page.get_by_role("link", name="What is kept of me").click()
         await expect(attendee.page.get_by_role("heading", name="What is kept of you")).to_be_visible()
+
+
+async def test_what_was_erased_in_the_call_is_not_called_kept_on_the_page_after_it(recorded: Recorded) -> None:
+    gail = recorded.gail
+    await expect(gail.page.locator("[data-kept]")).to_have_attribute("data-mark", "captured")
+    await gail.page.keyboard.press("k")
+    await gail.page.get_by_role("button", name="Stop, and erase what is kept of me").click()
+    await gail.page.get_by_role("button", name="Stop and erase", exact=True).click()
+    await marked([gail], Gail="declined")
+    await expect(gail.page.locator("[data-slot=erased]")).to_contain_text("is being erased")
+
+    await gail.control("leave").click()
+
+    after = gail.page.locator("[data-after]")
+    await expect(after.locator("[data-after-mark]")).to_have_text(
+        "What was kept of you in this meeting is being erased. Nobody can play it any more."
+    )
+    await expect(after.locator("[data-after-mark]")).to_have_attribute("data-mark", "stopping")
+    await expect(after.locator("[data-after-withdraw]")).to_be_hidden()
+    await gail.inspect("10 after erased")
+
+
+async def test_a_stop_that_does_not_reach_the_server_is_told_while_the_panel_is_closed(recorded: Recorded) -> None:
+    hana = recorded.hana
+    await hana.page.keyboard.press("Escape")
+    await expect(hana.page.locator("#record-panel")).to_be_hidden()
+    await hana.page.route("**/stop", lambda route: route.abort())
+
+    await hana.page.keyboard.press("r")
+
+    await expect(hana.page.locator("[data-banner=note]")).to_contain_text("The server could not be reached. Nothing was changed; try again.")
+    await expect(hana.page.locator("[data-recording]")).to_have_attribute("data-state", "on")
+    hana.visitor.errors[:] = [text for text in hana.visitor.errors if "net::ERR_FAILED" not in text]

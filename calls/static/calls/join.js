@@ -177,18 +177,19 @@ class Join {
         show(one("[data-step=room]"), true);
         document.documentElement.dataset.in = "room";
         one("#room-title").focus();
-        await new Room(this.context, this.devices, cards, (state, kept) => this.#over(state, kept)).enter();
+        await new Room(this.context, this.devices, cards, (state, kept, erased) => this.#over(state, kept, erased)).enter();
     }
 
     /**
-     * What this page saw being kept of us.
+     * What this page saw being kept of us, and whether it was erased from here.
      * @param {import("./protocol.js").Source[]} kept
+     * @param {boolean} erased
      */
-    #after(kept) {
+    #after(kept, erased) {
         const sources = NAMED.filter((source) => kept.some((one) => one.startsWith(source)));
-        const words = sources.length ? text("after-kept", { sources: listed(sources.map((source) => text(`source-${source}`))) }) : text("after-nothing");
+        const words = sources.length ? text("after-kept", { sources: listed(sources.map((source) => text(`source-${source}`))) }) : text(erased ? "erased-own" : "after-nothing");
         const mark = one("[data-after-mark]");
-        drawMark(mark, sources.length ? "captured" : "off", words);
+        drawMark(mark, sources.length ? "captured" : erased ? "stopping" : "off", words);
         mark.dataset.sources = sources.join(" ");
         show(one("[data-after-withdraw]"), sources.length > 0);
     }
@@ -202,8 +203,9 @@ class Join {
     /**
      * @param {string} state
      * @param {import("./protocol.js").Source[]} [kept] after a call: which of our sources were captured
+     * @param {boolean} [erased] after a call: whether what was captured before was erased from there
      */
-    #over(state, kept) {
+    #over(state, kept, erased = false) {
         this.line.close();
         this.check.stop();
         this.devices.release("mic");
@@ -217,7 +219,7 @@ class Join {
         const wanted = states.find((card) => card.dataset.state === state) ?? one("[data-state=unknown]", page);
         for (const card of states) show(card, card === wanted);
         show(one("[data-after]", page), kept !== undefined);
-        if (kept) this.#after(kept);
+        if (kept) this.#after(kept, erased);
         show(page, true);
         show(one("#join"), true);
         one("h1", wanted).focus();

@@ -42,7 +42,8 @@ export class Recording {
     /**
      * @param {HTMLElement} element the room
      * @param {Where | null} where null for whoever may not record
-     * @param {{call: () => string, say: (words: string) => void, changed: () => void}} owner `call` is the id of this sitting
+     * @param {{call: () => string, say: (words: string) => void, fail: (words: string) => void, changed: () => void}} owner `call` is the id of
+     *     this sitting; `fail` says what went wrong where the panel is not open
      */
     constructor(element, where, owner) {
         this.element = element;
@@ -200,6 +201,7 @@ export class Recording {
     /** @param {string} words */
     #problem(words) {
         one("[data-slot=problem]", this.panel).textContent = words;
+        if (words && this.panel.hidden) this.owner.fail(words);
     }
 
     /**

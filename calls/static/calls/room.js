@@ -46,15 +46,19 @@ export class Room {
     /** Why we are to come back, in the server's words; empty when it said nothing. */
     #moving = "";
     #call = "";
-    /** Which of our own sources were captured while this page watched. @type {Set<Source>} */
+    /** Which of our own sources were captured while this page watched, and were not erased since. @type {Set<Source>} */
     #keptOfMe = new Set();
+    /** Was anything erased from here? */
+    #erased = false;
+    /** Sources that were still marked as captured when they were erased: their mark goes out a moment later. @type {Set<Source>} */
+    #goingOut = new Set();
 
     /**
      * @param {{ticket_url: string, call_url: string, erase_url: string, recordings: import("./recording.js").Where | null}} where
      * @param {Devices} devices
      * @param {Card[]} cards
-     * @param {(state: string, kept: Source[]) => void} over the room is left for good; `state` names the page to show, `kept` what of us
-     *     was captured
+     * @param {(state: string, kept: Source[], erased: boolean) => void} over the room is left for good; `state` names the page to show,
+     *     `kept` what of us was captured and not erased from here, `erased` whether something was
      */
     constructor(where, devices, cards, over) {
         this.element = one("[data-step=room]");
@@ -69,6 +73,7 @@ export class Room {
         this.recording = new Recording(this.element, where.recordings ?? null, {
             call: () => this.#call,
             say: (words) => this.controls.say("recording", words),
+            fail: (words) => this.controls.say("note", words),
             changed: () => this.#draw(),
         });
         this.controls = new Controls(this.element, this);
@@ -160,6 +165,7 @@ export class Room {
     /** Have erased what this meeting has of us, and every yes with it; returns what to say. By request: the line may be lost, and must not matter. */
     async eraseMine() {
         const answer = await post(this.eraseUrl, {}).catch(() => null);
+        if (answer?.ok) this.#forget();
         return text(answer?.ok ? "erased-own" : "erased-not");
     }
 
@@ -311,6 +317,7 @@ export class Room {
         const own = this.#people.get(this.#me);
         if (!own) return;
         own.marks = { ...own.marks, [source]: mark };
+        this.#remember();
         this.cards.applied(source, mark);
         this.cards.follow(own.marks);
         this.#draw();
@@ -342,7 +349,18 @@ export class Room {
     /** Note what is captured of us, for the page after the call. */
     #remember() {
         for (const [source, mark] of Object.entries(this.#people.get(this.#me)?.marks ?? {})) {
-            if (mark === "captured") this.#keptOfMe.add(/** @type {Source} */ (source));
+            const ours = /** @type {Source} */ (source);
+            if (mark !== "captured") this.#goingOut.delete(ours);
+            else if (!this.#goingOut.has(ours)) this.#keptOfMe.add(ours);
+        }
+    }
+
+    /** What was captured until now is erased: the page after the call must not say that it is kept. A new yes may begin anew. */
+    #forget() {
+        this.#erased = true;
+        this.#keptOfMe.clear();
+        for (const [source, mark] of Object.entries(this.#people.get(this.#me)?.marks ?? {})) {
+            if (mark === "captured") this.#goingOut.add(/** @type {Source} */ (source));
         }
     }
 
@@ -416,6 +434,6 @@ export class Room {
         this.devices.release("mic");
         this.devices.release("cam");
         show(this.element, false);
-        this.leave(state, [...this.#keptOfMe]);
+        this.leave(state, [...this.#keptOfMe], this.#erased);
     }
 }
