@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.urls import path
 
 from . import api as endpoints
-from .views import receipts, reports, requests
+from .views import desk, receipts, reports, requests
 
 OWN = {
     "my/requests/": (requests.MyRequests, "requests"),
@@ -19,8 +19,9 @@ pages = [
 ]
 staff = [
     *(path(route, view.as_view(), name=f"own_{name}") for route, (view, name) in OWN.items()),
-    path("requests/", requests.Desk.as_view(), name="requests"),
-    path("requests/<uuid:request_id>/take-back", requests.DeskTakeBack.as_view(), name="request_take_back"),
+    path("requests/", desk.Desk.as_view(), name="requests"),
+    path("requests/enter", desk.DeskEnter.as_view(), name="request_enter"),
+    path("requests/<uuid:request_id>/take-back", desk.DeskTakeBack.as_view(), name="request_take_back"),
     path("dpo/", reports.Home.as_view(), name="dpo_home"),
     path("dpo/report", reports.Report.as_view(), name="dpo_report"),
 ]

@@ -1,4 +1,4 @@
-"""Requests about one's own data: the person's own pages, and the desk where the organisation sees what is due."""
+"""Requests about one's own data: the person's own pages. The organisation's side is `compliance.views.desk`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
-from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -17,7 +16,7 @@ from compliance.dsr import desk, package
 from compliance.models import Request
 from recordings import queries as recordings
 from recordings import viewing
-from tenants.base_views import OwnPage, Page, SeeOther
+from tenants.base_views import OwnPage, SeeOther
 from tenants.errors import Refused
 
 SHOWN = 200  # requests of one list
@@ -26,6 +25,8 @@ REFUSALS = {
     "not-ready": gettext_lazy("This copy is not ready yet. Try again in a moment."),
     "expired": gettext_lazy("The time to download this copy is over. Ask for a new one."),
     "too-late": gettext_lazy("This request cannot be taken back any more."),
+    "unknown-person": gettext_lazy("Nobody of your organisation's people is meant by this. Perhaps the person was erased meanwhile: search again."),
+    "own-request": gettext_lazy("This is you. Ask for your own data at “What is kept of you”: that proves who asks."),
 }
 # What became of one kind of data, in words a person understands; by the registry's ground or outcome.
 GROUNDS = {
@@ -71,7 +72,8 @@ def worded(lines: list[dict[str, Any]]) -> list[tuple[str, str]]:
     return [(str(KINDS.get(line["model"], line["model"])), str(GROUNDS.get(line["ground"], line["ground"]))) for line in some]
 
 
-def _entry(request: Request) -> dict[str, Any]:
+def entry(request: Request) -> dict[str, Any]:
+    """One request as a page lists it: what became of it in words, and whether it can be taken back now."""
     waiting = request.can_be_taken_back(timezone.now())
     return {"request": request, "lines": worded(request.lines), "unfinished": request.state in Request.UNFINISHED, "waiting": waiting}
 
@@ -83,12 +85,12 @@ class MyRequests(OwnPage):
     http_method_names: tuple[str, ...] = ("get", "head", "post")
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        found = [_entry(request) for request in queries.requests_of(self.person.pk)[:SHOWN]]
-        for entry in found:
-            ready = entry["request"].state == Request.State.READY
-            entry["download"] = self.address("request_download", entry["request"].pk) if ready else ""
-            entry["take_back"] = self.address("request_take_back", entry["request"].pk) if entry["waiting"] else ""
-        open_kinds = {entry["request"].kind for entry in found if entry["unfinished"]}
+        found = [entry(request) for request in queries.requests_of(self.person.pk)[:SHOWN]]
+        for one in found:
+            ready = one["request"].state == Request.State.READY
+            one["download"] = self.address("request_download", one["request"].pk) if ready else ""
+            one["take_back"] = self.address("request_take_back", one["request"].pk) if one["waiting"] else ""
+        open_kinds = {one["request"].kind for one in found if one["unfinished"]}
         urls = {name: self.address(name) for name in ("home", "requests", "erasure")}
         return super().get_context_data(entries=found, open_kinds=open_kinds, urls=urls, controller=self.tenant.name, **kwargs)
 
@@ -155,32 +157,3 @@ async def _sent(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
         assert isinstance(piece, bytes)
         if piece:
             yield piece
-
-
-class Desk(Page):
-    """Every request of the tenant, by its deadline, with what became of it."""
-
-    ability = "requests.see"
-    template_name = "compliance/desk.html"
-    http_method_names: tuple[str, ...] = ("get", "head")
-
-    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        now = timezone.now()
-        entries = [_entry(request) | {"late": request.due_at < now} for request in queries.requests()[:SHOWN]]
-        return super().get_context_data(entries=entries, **kwargs)
-
-
-class DeskTakeBack(Desk):
-    """Take an erasure back that the organisation itself had entered for somebody."""
-
-    ability = "requests.write"
-    http_method_names = ("post",)
-
-    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        """Back to the desk; what the request restricted can be played again."""
-        found = queries.request_for(self.kwargs["request_id"])
-        try:
-            desk.take_back(request=found, by=self.actor, at=timezone.now())
-        except Refused as refused:
-            return self.render_to_response(self.get_context_data(refusal=worded_refusal(refused)), status=refused.status)
-        return SeeOther(reverse("requests", args=[self.tenant.slug]))

@@ -52,7 +52,7 @@ PAGES: dict[str, list[str]] = {
         *("own_home", "own_network", "own_recordings", "own_recording", "own_recording_play", "own_recording_erase", "own_requests", "own_erasure"),
         *("account_email", "account_change_password", "account_reauthenticate", "account_logout"),
     ],
-    "Ada": ["members", "api_keys", "requests", "dpo_home", "account_set_password"],
+    "Ada": ["members", "api_keys", "requests", "request_enter", "dpo_home", "account_set_password"],
     "Nils": ["home"],
 }
 PHONE = min(WIDTHS)
@@ -140,6 +140,7 @@ def addresses(cast: Any, secret: str) -> dict[str, str]:
         "account_reset_password_from_key": f"/account/password/reset/key/{key}/",
         "demo_sign_in": cast.links["Hana"].partition("//")[2].partition("/")[2].join(("/", "")),
         "invited": f"/staff#{secret}",
+        "request_enter": reverse("request_enter", args=["acme"]) + "?q=g",  # with the form, for whoever has this letter
     }
 
 
