@@ -28,7 +28,7 @@ from tenants.keys import port
 from tenants.models import LinkSecret, Person, SealedKey
 from tenants.permissions import Actor
 from tests.calls import scenes
-from tests.recordings import conftest, stored
+from tests.recordings import sittings, stored
 from tests.recordings.sittings import Sitting
 from tests.recordings.stored import JOB, Stored, acting
 
@@ -44,7 +44,7 @@ YEAR = 365 * DAY
 def sitting(cast: Any, tmp_path: Path, settings: Any) -> Sitting:
     """A call that is on, and a store of its own."""
     settings.CLEAC = settings.CLEAC.model_copy(update={"data": tmp_path})
-    return conftest.made(cast)
+    return sittings.made(cast)
 
 
 @pytest.fixture

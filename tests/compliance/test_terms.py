@@ -24,7 +24,7 @@ from tenants import scope
 from tenants.errors import Refused
 from tenants.permissions import Actor
 from tests.calls import scenes
-from tests.recordings import conftest, stored
+from tests.recordings import sittings, stored
 from tests.recordings.stored import JOB, Stored, acting
 
 pytestmark = pytest.mark.django_db(databases=["default", "keys"])
@@ -36,7 +36,7 @@ EVIDENCE = timedelta(days=3 * 365)
 def made(cast: Any, tmp_path: Path, settings: Any) -> Stored:
     """Gail's voice and Gus' camera, recorded and finished; the call has ended."""
     settings.CLEAC = settings.CLEAC.model_copy(update={"data": tmp_path})
-    found = stored.finished(conftest.made(cast), ("gail", "mic"), ("gus", "cam"))
+    found = stored.finished(sittings.made(cast), ("gail", "mic"), ("gus", "cam"))
     with acting(cast):
         meetings.end(call=found.sitting.call, by=JOB, at=timezone.now())
     return found
