@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -45,7 +46,8 @@ LAST_BEAT = 5.0  # seconds that the other thread has to end before its leases ar
 UNWRITTEN = 10_000  # arrivals and departures kept while the database is away
 ACTOR = Actor.job("media-worker")
 Wish = Callable[[UUID, gate.Reading], object | None]
-Handlers = Mapping[type[Errand], Callable[[Any, bool], Outcome]]
+Stays = Callable[[], bool]  # asked in a transaction: does the call stay this worker's until that is over?
+Handlers = Mapping[type[Errand], Callable[[Any, Stays | None], Outcome]]
 
 
 @dataclass
@@ -62,8 +64,8 @@ class Control(threading.Thread):
 
     `answer` is called in these threads; hand over with `loop.call_soon_threadsafe`. `load` says what the worker does now. `wish` reads
     the recording side's value of one call, inside its tenant's scope, and is given what the gate has just said of the call. `handlers`
-    do the errands of other parts: each is given the errand and whether this worker still holds its call under its fence, opens its
-    tenant's scope itself, and may be run again after an outage.
+    do the errands of other parts: each is given the errand and, where this worker still holds its call under its fence, what says so in a
+    transaction, else None. It opens its tenant's scope itself, asks as the last thing in it, and may be run again after an outage.
     """
 
     def __init__(
@@ -290,7 +292,7 @@ class Control(threading.Thread):
             held = self._held.get(UUID(order.call_id))
             ours = held is not None and held.fence == order.fence and self._is_ours(held)
             if isinstance(order, Errand):
-                self._answer(self._run_errand(order, ours))
+                self._answer(self._run_errand(order, partial(self._stays_ours, held) if held is not None and ours else None))
             # After the lease is lost the next worker writes this call's history, not we.
             elif held is not None and ours:
                 if isinstance(order, Release):
@@ -311,12 +313,15 @@ class Control(threading.Thread):
         """
         with scope.entered(held.tenant):
             yield
-            if self.worker_id is None or not placement.stays_held(self.worker_id, held.call_id, held.fence):
+            if not self._stays_ours(held):
                 raise Refused("moved", 409)
 
-    def _run_errand(self, errand: Errand, ours: bool) -> Outcome:
+    def _stays_ours(self, held: placement.Held) -> bool:
+        return self.worker_id is not None and placement.stays_held(self.worker_id, held.call_id, held.fence)
+
+    def _run_errand(self, errand: Errand, stays: Stays | None) -> Outcome:
         try:
-            return self._handlers[type(errand)](errand, ours)
+            return self._handlers[type(errand)](errand, stays)
         except (OperationalError, InterfaceError):
             raise
         except Exception as error:

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from django.utils import timezone
 
-from calls.control import Handlers
+from calls.control import Handlers, Stays
 from calls.media.orders import Outcome
 from consent import gate
 from tenants import queries as house
@@ -43,14 +43,14 @@ def _ages(refused_at: Mapping[str, Mapping[str, datetime]], now: datetime) -> di
     }
 
 
-def open_epoch(order: OpenEpoch, ours: bool) -> Outcome:
-    """Ask the gate once more, and only then make a data key.
+def open_epoch(order: OpenEpoch, stays: Stays | None) -> Outcome:
+    """Ask the gate once more, and only then make a data key. Committed only while the call stays this worker's: else "lost", and nothing is written.
 
     An order comes twice when the database was lost at its commit. If that was done all the same, its key is known to nobody any more:
     the stretch is closed as never begun, and capture asks for another.
     """
     tenant = house.tenant(order.tenant_id)
-    if tenant is None or not ours:
+    if tenant is None or stays is None:
         return Outcome(order.call_id, order, "lost")
     try:
         with scope.entered(tenant):
@@ -66,12 +66,14 @@ def open_epoch(order: OpenEpoch, ours: bool) -> Outcome:
             who = {"epoch_id": order.epoch_id, "recording_id": order.recording_id, "participant_id": UUID(order.participant_id)}
             epoch, artefact = services.open_epoch(**who, source=order.source, permit=permit, data_key=data_key, fence=order.fence, by=ACTOR, at=at)
             services.capturing(recording=epoch.track.recording, by=ACTOR, at=at)
+            if not stays():  # last, because the heartbeat waits for the row that it locks; a key whose rows never came is swept
+                raise Refused("lost", 409)
     except Refused as refused:
         return Outcome(order.call_id, order, refused.code)
     return EpochOpened(order.call_id, order, "", epoch.pk, artefact.object_name, queries.claim(epoch=epoch), data_key)
 
 
-def close_epoch(order: CloseEpoch, ours: bool) -> Outcome:
+def close_epoch(order: CloseEpoch, _stays: Stays | None) -> Outcome:
     """Write down what the journal holds, once that is on the disk. A worker may always close what it opened, also after it has lost the call."""
     tenant = house.tenant(order.tenant_id)
     if tenant is None:

@@ -134,7 +134,7 @@ def test_the_heartbeat_goes_on_while_the_reading_of_calls_hangs(sitting: Sitting
     """Whatever the thread waits for that reads calls, a disk or a lock, no lease is lost by it."""
     over = threading.Event()
 
-    def hang(order: Errand, ours: bool) -> Outcome:
+    def hang(order: Errand, stays: control.Stays | None) -> Outcome:
         over.wait(PATIENCE)
         return Outcome(order.call_id, order)
 
@@ -177,6 +177,26 @@ def test_what_is_half_written_when_somebody_else_takes_the_call_is_not_committed
     sitting.until(lambda answer: isinstance(answer, Lost))
     assert sitting.state_of(sitting.gail) == State.ADMITTED
     assert sitting.entries() == []
+
+
+@pytest.mark.django_db(transaction=True, databases=["default", "keys"])
+@pytest.mark.parametrize("taken", [False, True], ids=["ours", "taken"])
+def test_an_errand_is_told_in_its_own_transaction_whether_the_call_stays_ours(sitting: Sitting, taken: bool) -> None:
+    """What was so before it began may not be so at its end."""
+
+    def look(order: Errand, stays: control.Stays | None) -> Outcome:
+        assert stays is not None
+        if taken:
+            taken_by(sitting, placement.register("127.0.0.1:1"))
+        with scope.entered(sitting.cast.acme):
+            return Outcome(order.call_id, order, "" if stays() else "lost")
+
+    sitting.control._handlers = {Errand: look}
+    sitting.start()
+    sitting.look()
+    sitting.control.ask(Errand(str(sitting.call.pk), 1))
+    told = sitting.until(lambda answer: isinstance(answer, Outcome))
+    assert told.failed == ("lost" if taken else "")
 
 
 def waits_for(holder: int) -> bool:

@@ -19,7 +19,7 @@ from django.db import connections
 from django.utils import timezone
 
 from calls import placement
-from calls.control import Control, Handlers
+from calls.control import Control, Handlers, Stays
 from calls.media import clock
 from calls.media.edge import Edge
 from calls.media.orders import Answer, CallView, Errand, Look, Order, Outcome
@@ -48,7 +48,7 @@ class Hang(Errand):
     over: threading.Event
 
 
-def hang(order: Hang, ours: bool) -> Outcome:
+def hang(order: Hang, stays: Stays | None) -> Outcome:
     order.over.wait(PATIENCE)
     return Outcome(order.call_id, order)
 

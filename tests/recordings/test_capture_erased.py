@@ -82,7 +82,7 @@ def test_who_waits_for_an_erasure_finds_no_yes_any_more(sitting: Sitting, whole:
     asked = order(sitting, recording)
     with scope.entered(sitting.cast.acme):
         erase(sitting, recording, whole)
-        thread, outcome = beside(lambda: written.open_epoch(asked, True))
+        thread, outcome = beside(lambda: written.open_epoch(asked, lambda: True))
         until_somebody_waits()
     thread.join(PATIENCE)
 
@@ -97,7 +97,7 @@ def test_an_erasure_that_waits_for_a_stretch_restricts_it(sitting: Sitting, whol
     asked = order(sitting, recording)
     with scope.entered(sitting.cast.acme):
         queries.locked(recording.pk)
-        outcome = written.open_epoch(asked, True)
+        outcome = written.open_epoch(asked, lambda: True)
         thread, _ = beside(lambda: erase(sitting, recording, whole))
         until_somebody_waits()
     thread.join(PATIENCE)

@@ -16,6 +16,7 @@ import pytest
 import pytest_asyncio
 from django.db import connection, connections, transaction
 
+from calls.control import Stays
 from calls.media.orders import CallView, Errand, Outcome, Unconfirmed
 from recordings import capture as recording
 from recordings import journal, storage
@@ -38,7 +39,7 @@ class Reroute(Errand):
     alias: str = "default"
 
 
-def reroute(order: Reroute, ours: bool) -> Outcome:
+def reroute(order: Reroute, stays: Stays | None) -> Outcome:
     """Only this thread's own connection: each has its own copy of the settings afterwards."""
     used = connections[order.alias]
     used.close()
