@@ -185,7 +185,7 @@ def test_a_worker_that_dies_while_it_opens_a_stretch_leaves_no_key_behind(sittin
 
     def opening() -> Callable[[], object]:
         order = recording.OpenEpoch(call_id, 1, tenant_id, began.pk, *who, uuid4())
-        return lambda: recording.HANDLERS[recording.OpenEpoch](order, True)
+        return lambda: recording.HANDLERS[recording.OpenEpoch](order, lambda: True)
 
     assert at_each_step(opening) > 5
 
@@ -212,7 +212,7 @@ def test_an_order_that_comes_again_because_its_commit_was_never_heard_of_leaves_
     who = (str(sitting.who["gail"].pk), str(sitting.cast.gail.pk), "mic", permit.decision_id)
     first, second = (recording.OpenEpoch(str(sitting.call.pk), 1, sitting.cast.acme.pk, began.pk, *who, uuid4()) for _ in range(2))
 
-    answers = [recording.HANDLERS[recording.OpenEpoch](order, True) for order in (first, first, second)]
+    answers = [recording.HANDLERS[recording.OpenEpoch](order, lambda: True) for order in (first, first, second)]
 
     assert [answer.failed for answer in answers] == ["", "asked-again", ""]
     with scope.entered(sitting.cast.acme):

@@ -46,6 +46,13 @@ LOUDNESS = """async tile => {
 }"""
 
 
+# How the page called its connection since, however short each was.
+NETWORK_STATES = """mark => {
+  globalThis.networkStates = [];
+  new MutationObserver(() => networkStates.push(mark.dataset.state)).observe(mark, {attributes: true, attributeFilter: ["data-state"]});
+}"""
+
+
 SOCKETS = """globalThis.sockets = [];
 globalThis.WebSocket = class extends WebSocket { constructor(...facts) { super(...facts); sockets.push(this); } };"""
 
@@ -94,6 +101,14 @@ class Attendee:
                 await self.page.screenshot(path=Path(SHOTS) / name, full_page=True)
         await self.page.emulate_media(color_scheme="light")
         await self.page.set_viewport_size(before or {"width": 1280, "height": 800})
+
+    async def note_network(self) -> None:
+        """From now on: what the page says of its connection is kept, for `was_told_of_a_cut`."""
+        await self.page.locator("[data-network]").evaluate(NETWORK_STATES)
+
+    async def was_told_of_a_cut(self) -> None:
+        """The page has said since that it was not connected, though it may be again."""
+        await until(f"{self.name} is told", lambda: self.page.evaluate("networkStates.some(state => state !== 'connected')"))
 
     async def go_on(self, step: str) -> None:
         await self.page.locator(f'[data-step="{step}"] [data-do="next"]').click()

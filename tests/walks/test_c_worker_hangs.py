@@ -106,10 +106,12 @@ async def test_a_worker_that_hangs_loses_the_call_to_another_and_has_nothing_to_
     hanging, address = stack.processes["media"], await asked(carrier)
     assert address != second
 
+    for attendee in pair.both:
+        await attendee.note_network()
     hanging.send_signal(signal.SIGSTOP)
     try:
         for attendee in pair.both:
-            await expect(attendee.page.locator('[data-network]:not([data-state="connected"])')).to_be_visible(timeout=SLOW)
+            await attendee.was_told_of_a_cut()
         new = await taken_over(pair, live_cast.acme, second)
         frozen = await asked(journals, live_cast.acme, [stretch.epoch for stretch in before])
     finally:
